@@ -1,0 +1,54 @@
+"""What all tests share: the shared data, a seed that a failure prints, and an event loop that must not block."""
+
+import inspect
+import os
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from blockbuster import blockbuster_ctx
+
+ROOT = Path(__file__).parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+# Folders whose loop carries polling and the journal: a blocking call there delays everything at once.
+NEVER_BLOCKING = (ROOT / "tests" / "gateway", ROOT / "tests" / "journal")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "may_block: this async test itself calls what blocks the event loop")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of measured data that lies beside a checkout, never in it."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no measured data here: {SHARED_DATA} is absent")
+    return SHARED_DATA
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """A number of the test's own, the same in every run; pytest shows the line when the test fails."""
+    number = int(os.environ.get("BLACKSTART_TEST_SEED") or zlib.crc32(request.node.nodeid.encode()))
+    sys.stdout.write(f"seed: BLACKSTART_TEST_SEED={number}\n")
+    return number
+
+
+@pytest.fixture(autouse=True)
+def event_loop_is_never_blocked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails an async test of the gateway or the journal when our code blocks the loop (files, sleep, sockets).
+
+    Only calls that come from our own code count: what a library or the test does is its own affair.
+    """
+    watched = (
+        inspect.iscoroutinefunction(getattr(request, "function", None))
+        and any(request.path.is_relative_to(folder) for folder in NEVER_BLOCKING)
+        and request.node.get_closest_marker("may_block") is None
+    )
+    if not watched:
+        yield
+        return
+    with blockbuster_ctx(scanned_modules=["drivers", "journal", "models", "gateway"]):
+        yield
