@@ -1,16 +1,28 @@
-"""The wheel holds the five packages with their data and nothing else, and nobody else claims their names."""
+"""The wheel holds the five packages with their data and nothing else, nobody else claims their names, the locks fit."""
 
 import importlib.util
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("drivers", "gateway", "hil_sim", "journal", "models")
+
+
+def pins(lock: str) -> dict[str, set[str]]:
+    """Name to versions; a universal lock may pin two, for different Pythons."""
+    found: dict[str, set[str]] = {}
+    text = (ROOT / "requirements" / f"{lock}.lock").read_text()
+    for name, version in re.findall(r"^([\w.-]+)==([^ ;]+)", text, flags=re.MULTILINE):
+        found.setdefault(name, set()).add(version)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +67,32 @@ def test_what_is_imported_is_what_lies_in_the_tree(name: str) -> None:
     spec = importlib.util.find_spec(name)
     assert spec is not None
     assert spec.origin == str(ROOT / name / "__init__.py")
+
+
+def test_what_is_tested_is_what_is_installed_in_the_field() -> None:
+    assert pins("run").items() <= pins("dev").items(), "make lock"
+
+
+@pytest.mark.parametrize("lock", ["build", "run", "dev", "core", "model"])
+def test_every_pin_has_a_hash(lock: str) -> None:
+    text = (ROOT / "requirements" / f"{lock}.lock").read_text()
+    blocks = re.split(r"^(?=\w)", text, flags=re.MULTILINE)
+    assert [block for block in blocks if block and "--hash=sha256:" not in block] == []
+
+
+def test_the_lock_fits_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    wanted = [
+        *(("dev", text) for text in project["project"]["dependencies"]),
+        *(("dev", text) for text in [*extras["sim"], *extras["train"], *project["dependency-groups"]["dev"]]),
+        *(("core", text) for text in extras["core"]),
+        *(("build", text) for text in project["build-system"]["requires"]),
+    ]
+    unfit = [
+        text
+        for lock, text in wanted
+        for need in [Requirement(text)]
+        if not any(need.specifier.contains(version) for version in pins(lock).get(need.name, ()))
+    ]
+    assert unfit == [], "make lock"

@@ -25,7 +25,7 @@ FENCES = {
     "onnxruntime": ("models/anomaly.py",),
     "onnx": ("models/training/*",),
     "pymodbus": ("drivers/modbus.py", "hil_sim/modbus_plc.py"),
-    "asyncua": ("drivers/opcua.py", "hil_sim/opcua_plc.py"),
+    "asyncua": ("drivers/opcua*.py", "hil_sim/opcua_plc.py"),
     "aiomqtt": ("drivers/mqtt.py",),
     "paho": ("drivers/mqtt.py",),
     "iotcore": ("hil_sim/broker.py",),
@@ -51,6 +51,10 @@ class Module:
     @cached_property
     def tree(self) -> ast.Module:
         return ast.parse(self.source)
+
+    @cached_property
+    def lines(self) -> list[str]:
+        return self.source.splitlines()
 
     @cached_property
     def nodes(self) -> list[ast.AST]:
@@ -104,9 +108,8 @@ def long_functions(module: Module) -> Iterator[str]:
 
 
 def long_module(module: Module) -> Iterator[str]:
-    lines = module.source.count("\n")
-    if lines > MODULE_LINES:
-        yield f"1: {lines} lines"
+    if len(module.lines) > MODULE_LINES:
+        yield f"1: {len(module.lines)} lines"
 
 
 def no_docstring(module: Module) -> Iterator[str]:
@@ -135,6 +138,10 @@ def swallowed_cancellation(module: Module) -> Iterator[str]:
             raises = any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
             if "CancelledError" in _caught(node) and not raises:
                 yield f"{node.lineno}: caught and not raised again"
+
+
+def suppressed_cancellation(module: Module) -> Iterator[str]:
+    for node in module.nodes:
         if isinstance(node, ast.Call) and module.full_name(node.func) == "contextlib.suppress":
             suppressed = {ast.unparse(arg).rpartition(".")[2] for arg in node.args}
             if suppressed & {"CancelledError", *BROAD}:
@@ -169,13 +176,14 @@ def unreplayable_bodies(module: Module) -> Iterator[str]:
 
 def unbounded_queues(module: Module) -> Iterator[str]:
     for node in module.nodes:
-        name = module.full_name(node.func) if isinstance(node, ast.Call) else ""
-        if QUEUES.fullmatch(name) and (name.endswith("SimpleQueue") or not (node.args or node.keywords)):
-            yield f"{node.lineno}: {name}()"
+        if isinstance(node, ast.Call) and QUEUES.fullmatch(name := module.full_name(node.func)):
+            bounded = (node.args or node.keywords) and not name.endswith("SimpleQueue")
+            if not bounded and "# bounded by" not in module.lines[node.lineno - 1]:
+                yield f"{node.lineno}: {name}()"
 
 
 def unfinished(module: Module) -> Iterator[str]:
-    for number, line in enumerate(module.source.splitlines(), start=1):
+    for number, line in enumerate(module.lines, start=1):
         if found := UNFINISHED.search(line):
             yield f"{number}: {found[0]}"
 
@@ -232,16 +240,16 @@ RULES = (
         good="try:\n    f()\nexcept OSError:\n    pass\nexcept BaseException:\n    undo()\n    raise\n",
     ),
     Rule(
-        swallowed_cancellation,
-        "raise it again; to await a task that you have cancelled, use asyncio.wait({task})",
+        suppressed_cancellation,
+        "to await a task that you have cancelled, use asyncio.wait({task}): this also hides a cancellation of your own",
         bad="import asyncio\nfrom contextlib import suppress\nwith suppress(asyncio.CancelledError):\n    f()\n",
-        good="import asyncio\ntry:\n    f()\nexcept asyncio.CancelledError:\n    close()\n    raise\n",
+        good="from contextlib import suppress\nwith suppress(FileNotFoundError):\n    f()\n",
     ),
     Rule(
         swallowed_cancellation,
-        "raise it again; to await a task that you have cancelled, use asyncio.wait({task})",
+        "raise it again once you have cleaned up",
         bad="import asyncio\ntry:\n    f()\nexcept asyncio.CancelledError:\n    pass\n",
-        good="from contextlib import suppress\nwith suppress(FileNotFoundError):\n    f()\n",
+        good="import asyncio\ntry:\n    f()\nexcept asyncio.CancelledError:\n    close()\n    raise\n",
     ),
     Rule(
         wall_clocks,
@@ -270,9 +278,9 @@ RULES = (
     ),
     Rule(
         unbounded_queues,
-        "give it a maxsize with a reason, and count what it drops",
+        "give it a maxsize with a reason and count what it drops, or say on its line what else does: # bounded by ...",
         bad="import asyncio\nq = asyncio.Queue()\n",
-        good="import asyncio\nq = asyncio.Queue(maxsize=8)\n",
+        good="import asyncio\nq = asyncio.Queue(maxsize=8)\nr = asyncio.Queue()  # bounded by the number of assets\n",
     ),
     Rule(
         unfinished,
