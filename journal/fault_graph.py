@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC
 from pathlib import Path
 from threading import Lock
 
@@ -191,11 +192,11 @@ class FaultGraph:
         return total.hexdigest()
 
     def _consolidate(self, db: duckdb.DuckDBPyConnection, episode: Episode, seq: int) -> tuple[EdgeChange, ...]:
-        sql = "SELECT tx FROM replay_log WHERE episode_id = ? AND rule_version = ?"
-        done = rows_of(db, sql, [episode.episode_id, episode.rule_version])
-        if done:
-            return _changes(db, done[0][0])
-        (last,) = rows_of(db, "SELECT coalesce(max(tx), 0) FROM replay_log")[0]
+        same = "max(CASE WHEN episode_id = ? AND rule_version = ? THEN tx END)"
+        sql = f"SELECT {same}, coalesce(max(tx), 0) FROM replay_log"  # noqa: S608 - written above
+        done, last = rows_of(db, sql, [episode.episode_id, episode.rule_version])[0]
+        if done is not None:
+            return _changes(db, done)
         tx = max(seq, last + 1)
 
         def first_cause(code: str) -> str | None:
@@ -204,10 +205,10 @@ class FaultGraph:
 
         items = tallies(episode, first_cause)
         _add_nodes(db, episode, items, tx)
-        _supersede(db, items, episode, tx)
+        changes = _supersede(db, items, episode, tx)
         _keep_exemplar(db, episode, items, tx)
         insert(db, "replay_log", [(tx, episode.episode_id, episode.rule_version)])
-        return _changes(db, tx)
+        return changes
 
     @contextmanager
     def _use(self, *, write: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -307,7 +308,9 @@ def _add_nodes(db: duckdb.DuckDBPyConnection, episode: Episode, items: Sequence[
     insert(db, "node", [(name, wanted[name], "episode", tx) for name in sorted(wanted) if name not in known])
 
 
-def _supersede(db: duckdb.DuckDBPyConnection, items: Sequence[Tally], episode: Episode, tx: int) -> None:
+def _supersede(
+    db: duckdb.DuckDBPyConnection, items: Sequence[Tally], episode: Episode, tx: int
+) -> tuple[EdgeChange, ...]:
     """Close the current version of each edge that is counted on and insert the next."""
     current = _current(db, [item.key for item in items])
     if current:
@@ -315,28 +318,28 @@ def _supersede(db: duckdb.DuckDBPyConnection, items: Sequence[Tally], episode: E
         keys = [part for key in current for part in key]
         sql = f"UPDATE edge SET tx_to = ? WHERE tx_to IS NULL AND (etype, src, dst) IN (VALUES {marks})"  # noqa: S608
         db.execute(sql, [tx, *keys])
-    rows = []
+    changes = []
     for item in items:
         old = current.get(item.key)
-        edge = old or Edge(etype=item.etype, src=item.src, dst=item.dst, strength=0.0, source=episode.basis)
-        since = edge.valid_from if old is not None else episode.observed_at
-        rows.append(
-            row_of(
-                edge.model_copy(
-                    update={
-                        "confirmed": edge.confirmed + item.confirmed,
-                        "suspected": edge.suspected + item.suspected,
-                        "background": edge.background + item.background,
-                        "weight_for": edge.weight_for + item.weight_for,
-                        "weight_against": edge.weight_against + item.weight_against,
-                        "valid_from": since,
-                        "tx_from": tx,
-                        "tx_to": None,
-                    }
-                )
-            )
-        )
-    insert(db, "edge", rows)
+        new = _counted(old, item, episode, tx)
+        changes.append(EdgeChange(before=old and old.model_copy(update={"tx_to": tx}), after=new))
+    insert(db, "edge", [row_of(change.after) for change in changes])
+    return tuple(changes)
+
+
+def _counted(old: Edge | None, item: Tally, episode: Episode, tx: int) -> Edge:
+    """The next version of an edge; one that was never seen before starts at strength 0."""
+    edge = old or Edge(
+        etype=item.etype,
+        src=item.src,
+        dst=item.dst,
+        strength=0.0,
+        source=episode.basis,
+        valid_from=episode.observed_at.astimezone(UTC),
+    )
+    counts = ("confirmed", "suspected", "background", "weight_for", "weight_against")
+    added = {name: getattr(edge, name) + getattr(item, name) for name in counts}
+    return edge.model_copy(update={**added, "tx_from": tx, "tx_to": None})
 
 
 def _current(db: duckdb.DuckDBPyConnection, keys: Sequence[Key]) -> dict[Key, Edge]:
