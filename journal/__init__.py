@@ -1,5 +1,15 @@
 """What happened, surviving power loss.
 
 `Journal` is the one door (`journal.journal`).  `engine/` is the durable-execution library, liftable: it imports
-nothing of ours.  `store` holds the only DuckDB writer; `outbox`, `samples` and `fault_graph` are built on it.
+nothing of ours.  `store` and `writer` hold the only writer of `blackstart.duckdb`, `rescue` opens it at boot,
+`outbox`, `samples` and `fault_graph` are built beside them.
 """
+
+from journal.journal import Journal
+from journal.outbox import Outbox, OutboxItem
+from journal.rescue import RescueNote
+from journal.samples import SampleLog
+from journal.store import DuckStore
+from journal.writer import Limits, Verification
+
+__all__ = ("DuckStore", "Journal", "Limits", "Outbox", "OutboxItem", "RescueNote", "SampleLog", "Verification")

@@ -1,0 +1,131 @@
+"""`Journal`: the one door to what happened.  Opens the store through the boot ladder and what is built on it.
+
+`open` turns a state folder into a running store, outbox and sample log; the gateway calls it once, after polling
+has begun, and raises an alarm for each rescue note.
+"""
+
+import asyncio
+import dataclasses
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from drivers.base import Clock
+from drivers.errors import Misconfigured, Transient
+from journal.engine.codec import encode
+from journal.engine.ports import Entry
+from journal.files import fsync_folder
+from journal.outbox import Outbox
+from journal.rescue import RescueNote, boot
+from journal.samples import SampleLog
+from journal.store import DuckStore
+from journal.writer import Limits, Verification
+
+__all__ = ("Journal",)
+
+KEY_NAME = "journal.key"
+MIN_KEY_BYTES = 32
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Journal:
+    """An open journal.  Made by `Journal.open`."""
+
+    def __init__(self, store: DuckStore, outbox: Outbox, samples: SampleLog, notes: tuple[RescueNote, ...]) -> None:
+        self.store = store
+        self.outbox = outbox
+        self.samples = samples
+        self.rescue_notes = notes
+
+    @classmethod
+    async def open(
+        cls,
+        state_dir: Path,
+        clock: Clock,
+        *,
+        boot_note: str = "",
+        key_file: Path | None = None,
+        limits: Limits | None = None,
+    ) -> "Journal":
+        """Open or create the journal in `state_dir`; whatever lies there, it comes up.
+
+        The row chain's key is read from `key_file`, by default from the service manager's credential
+        `journal.key`, else from a file of that name in the folder, made at the first start.
+
+        Raises:
+            Misconfigured: another process holds the journal, the folder may not be written, the key is too short
+                or the schema is of another version.
+            Transient: the file system itself fails; watching the plant goes on, try again later.
+        """
+        booted = await asyncio.to_thread(boot, state_dir)
+        try:
+            key, boot_id = await asyncio.to_thread(lambda: (_load_key(state_dir, key_file), _boot_id()))
+            store = DuckStore(booted, clock, key=key, boot_id=boot_id, limits=limits)
+        except BaseException:
+            booted.close()
+            raise
+        journal = cls(store, Outbox(store), SampleLog(state_dir / "samples", clock), booted.notes)
+        try:
+            await store.append([Entry(kind="journal.opened", name=boot_note), *map(_rescue_entry, booted.notes)])
+            await journal.outbox.open()
+            await journal.samples.open()
+        except BaseException:
+            await store.close()
+            raise
+        return journal
+
+    async def query(self, sql_name: str, *, limit: int = 100, **arguments: str) -> list[dict[str, Any]]:
+        """Rows of a named read-only query: runs, steps (run_id=), waits, timers, in_doubt, outbox, alarms, events."""
+        return await self.store.query(sql_name, limit=limit, **arguments)
+
+    async def verify(self) -> Verification:
+        """Recompute the row chain from the first row to the last."""
+        return await self.store.verify()
+
+    async def close(self) -> None:
+        """Write the last samples, checkpoint, let go of the files.  Raises Fatal where the writer had failed."""
+        try:
+            await self.samples.close()
+        finally:
+            await self.store.close()
+
+
+def _rescue_entry(note: RescueNote) -> Entry:
+    return Entry(kind="journal.rescued", name=note.rung, payload=encode(dataclasses.asdict(note)))
+
+
+def _boot_id() -> str:
+    """Eight characters that differ between two boots of the machine."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii")[:8]
+    except OSError:
+        return ""
+
+
+def _load_key(state_dir: Path, key_file: Path | None) -> bytes:
+    """The key of the row chain; made where there is none."""
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    if key_file is None and credentials is not None and (Path(credentials) / KEY_NAME).exists():
+        key_file = Path(credentials) / KEY_NAME
+    path = key_file or state_dir / KEY_NAME
+    try:
+        if key_file is None and not path.exists():
+            draft = path.with_suffix(".new")
+            draft.touch(mode=0o600)
+            with draft.open("wb") as file:
+                file.write(secrets.token_bytes(MIN_KEY_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.rename(path)
+            fsync_folder(state_dir)
+        key = path.read_bytes()
+    except PermissionError as err:
+        raise Misconfigured(f"{path}: the journal's key cannot be read: {err.strerror}") from err
+    except FileNotFoundError as err:
+        raise Misconfigured(f"{path}: the journal's key file does not exist") from err
+    except OSError as err:
+        raise Transient(f"{path}: the journal's key cannot be read: {err}") from err
+    if len(key) < MIN_KEY_BYTES:
+        raise Misconfigured(f"{path}: the journal's key has {len(key)} bytes, it needs {MIN_KEY_BYTES}")
+    return key
