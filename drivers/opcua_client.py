@@ -1,0 +1,148 @@
+"""An asyncua client that can only read and subscribe, and its errors in our terms.  Called by `drivers.opcua`.
+
+Every request of a client passes `_ReadOnlyProtocol._send_request` on its way to the socket; whatever is not in
+`ALLOWED_REQUESTS` is refused there, before a byte leaves.
+"""
+
+import asyncio
+import struct
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from asyncua import ua
+from asyncua.client.client import Client
+from asyncua.client.ua_client import UaClient, UaClientState, UASocketProtocol
+from asyncua.common.shortcuts import Shortcuts
+from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
+from asyncua.ua.status_codes import StatusCodes
+from asyncua.ua.uaerrors import UaError, UaStatusCodeError
+from cryptography.exceptions import InvalidSignature
+
+from drivers.errors import Misconfigured, Refused, Transient
+
+__all__ = ("ALLOWED_REQUESTS", "PEER_FAILURES", "ReadOnlyClient", "translated")
+
+ALLOWED_REQUESTS: frozenset[type] = frozenset(
+    {
+        ua.OpenSecureChannelRequest,
+        ua.CloseSecureChannelRequest,
+        ua.CreateSessionRequest,
+        ua.ActivateSessionRequest,
+        ua.CloseSessionRequest,
+        ua.ReadRequest,
+        ua.CreateSubscriptionRequest,
+        ua.DeleteSubscriptionsRequest,
+        ua.CreateMonitoredItemsRequest,
+        ua.PublishRequest,
+    }
+)
+
+# What asyncua raises for a peer that is away, says no, or sends bytes that mean nothing.
+PEER_FAILURES = (
+    UaError,
+    OSError,
+    TimeoutError,
+    InvalidSignature,
+    struct.error,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
+
+# Answers that repeating the same request will not change.
+_FOR_GOOD = frozenset(
+    {
+        StatusCodes.BadCertificateInvalid,
+        StatusCodes.BadCertificateTimeInvalid,
+        StatusCodes.BadCertificateUntrusted,
+        StatusCodes.BadCertificateUseNotAllowed,
+        StatusCodes.BadIdentityTokenInvalid,
+        StatusCodes.BadIdentityTokenRejected,
+        StatusCodes.BadSecurityChecksFailed,
+        StatusCodes.BadSecurityModeRejected,
+        StatusCodes.BadSecurityPolicyRejected,
+        StatusCodes.BadUserAccessDenied,
+    }
+)
+
+
+class _ReadOnlyProtocol(UASocketProtocol):
+    """The socket's protocol, narrowed to the requests that read."""
+
+    def _send_request(
+        self, request: Any, timeout: float = 1, message_type: Any = ua.MessageType.SecureMessage
+    ) -> asyncio.Future[Any]:
+        if type(request) not in ALLOWED_REQUESTS:
+            raise Refused(f"Blackstart only reads: an OPC UA {type(request).__name__} was stopped")
+        return super()._send_request(request, timeout, message_type)
+
+
+class _ReadOnlyUaClient(UaClient):
+    """asyncua's transport, on `_ReadOnlyProtocol`."""
+
+    def _make_protocol(self) -> UASocketProtocol:
+        usual = super()._make_protocol()  # sets the hooks, which move over to ours
+        self.protocol = _ReadOnlyProtocol(self._timeout, security_policy=self.security_policy)
+        self.protocol.pre_request_hook = usual.pre_request_hook
+        self.protocol.on_connection_lost = usual.on_connection_lost
+        self.protocol.is_session_closing = usual.is_session_closing
+        return self.protocol
+
+
+class ReadOnlyClient(Client):
+    """One connection: never reconnects by itself, is used once and thrown away."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        # The library's health probe times out after watchdog_intervall: shorter than the request time-out, it
+        # would tear down a link that is merely slow.
+        super().__init__(url, timeout=timeout_s, watchdog_intervall=2 * timeout_s, auto_reconnect=False)
+        self.uaclient = _ReadOnlyUaClient(timeout_s)
+        self.uaclient.pre_request_hook = self._wait_until_ready
+        self.nodes = Shortcuts(self.uaclient.session)
+        self.name = self.description = "Blackstart"
+        self._timeout_s = timeout_s
+
+    @property
+    def alive(self) -> bool:
+        """Whether the session stands, as far as the socket knows."""
+        return self.uaclient.state is UaClientState.CONNECTED
+
+    async def sign_and_encrypt(
+        self, application_uri: str, cert_file: Path, key_file: Path, server_cert_file: Path
+    ) -> None:
+        """Prepare Basic256Sha256, mode SignAndEncrypt, with the server's certificate pinned.
+
+        `application_uri` is the one in the client's certificate.  Raises Misconfigured where a file is missing or
+        is not what it should be.
+        """
+        self.application_uri = application_uri
+        try:
+            await self.set_security(
+                SecurityPolicyBasic256Sha256,
+                str(cert_file),
+                str(key_file),
+                server_certificate=str(server_cert_file),
+                mode=ua.MessageSecurityMode.SignAndEncrypt,
+            )
+        except (OSError, ValueError, TypeError) as err:
+            raise Misconfigured(f"OPC UA certificates: {err}") from err
+
+    async def hang_up(self) -> None:
+        """Say goodbye if the peer still listens, within two time-outs; then drop the socket in any case."""
+        protocol = self.uaclient.protocol
+        transport = protocol.transport if protocol is not None else None
+        with suppress(*PEER_FAILURES):
+            async with asyncio.timeout(2 * self._timeout_s):
+                await self.disconnect()
+        if transport is not None:
+            transport.abort()
+
+
+def translated(where: str, err: BaseException) -> Refused | Transient:
+    """The same failure as one of our errors; the caller raises it `from err`."""
+    text = f"{where}: {type(err).__name__}: {err}"
+    # A bare UaError is the client's own verdict: another certificate than the pinned one, no endpoint as asked for.
+    for_good = err.code in _FOR_GOOD if isinstance(err, UaStatusCodeError) else type(err) is UaError
+    return Refused(text) if for_good else Transient(text)
