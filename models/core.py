@@ -11,16 +11,15 @@ import asyncio
 import hashlib
 import logging
 import math
-import re
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator
 
 from drivers.base import Frozen
 from models.core_process import CoreUnavailable, Worker
@@ -41,7 +40,7 @@ from models.core_protocol import (
     Request,
 )
 from models.findings import Diagnosis, Fact
-from models.prompts import ARBITRATE_HYPOTHESES, EXPLAIN_DIAGNOSIS, Template
+from models.prompts import ARBITRATE_HYPOTHESES, EXPLAIN_DIAGNOSIS, Template, readings
 
 __all__ = (
     "DEFAULT_SHA256",
@@ -51,8 +50,7 @@ __all__ = (
     "CoreConfig",
     "CoreUnavailable",
     "Decision",
-    "Explained",
-    "arbitration",
+    "explain_prompt",
     "prompt_of",
 )
 
@@ -67,8 +65,6 @@ MAX_FACTS = 64
 MAX_EXPLANATION_TOKENS = 80
 
 _TEMPLATES: dict[str, Template] = {"arbitrate_hypotheses": ARBITRATE_HYPOTHESES}
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_./-]{0,47}")
-_UNIT = re.compile(r"[A-Za-z0-9%/.^-]{1,16}")
 _log = logging.getLogger(__name__)
 
 
@@ -85,21 +81,27 @@ class CoreConfig(Frozen):
 
 
 class Decision(Frozen):
-    """One closed question: which of `options` do `facts` support?  UNSURE is always one of them."""
+    """One closed question: which of `options` do `facts` support?
+
+    UNSURE is always one of the options and is added where it is missing.  Facts whose name is not made of the
+    words of `models.prompts`, or whose unit or value is none, stay out of the prompt.
+    """
 
     kind: Literal["arbitrate_hypotheses"]
     options: tuple[Label, ...] = Field(min_length=2, max_length=MAX_LABELS)
     facts: tuple[Fact, ...] = Field(default=(), max_length=MAX_FACTS)
 
-    @model_validator(mode="after")
-    def _options_are_closed(self) -> Self:
-        if UNSURE not in self.options:
-            raise ValueError(f"{UNSURE} has to be one of the options")
-        if len(set(self.options)) < len(self.options):
+    @field_validator("options", mode="before")
+    @classmethod
+    def _with_unsure(cls, options: Sequence[str]) -> Sequence[str]:
+        return options if UNSURE in options else (*options, UNSURE)
+
+    @field_validator("options")
+    @classmethod
+    def _once_each(cls, options: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(options)) < len(options):
             raise ValueError("an option is given twice")
-        if not all(_may_be_read(fact) for fact in self.facts):
-            raise ValueError("a fact is not an identifier with a finite number and a unit")
-        return self
+        return options
 
 
 class Choice(Frozen):
@@ -115,32 +117,17 @@ class Choice(Frozen):
     worker_pid: int
 
 
-class Explained(Frozen):
-    """Text that the model wrote; `models.explain.merge` decides whether it may be shown."""
-
-    text: str
-    model_sha256: str
-    prompt_sha256: str
-    template: str
-    duration_s: float
-    worker_pid: int
-
-
-def arbitration(diagnosis: Diagnosis) -> Decision | None:
-    """The question between the hypotheses that the methods admit; None where they admit none."""
-    codes = tuple(hypothesis.code.value for hypothesis in diagnosis.hypotheses if hypothesis.probability > 0)
-    if not codes:
-        return None
-    return Decision(
-        kind="arbitrate_hypotheses", options=(*codes[: MAX_LABELS - 1], UNSURE), facts=_readable(diagnosis.facts)
-    )
-
-
 def prompt_of(decision: Decision) -> Prompt:
     """The very text that the model reads: the frame, the options, the numbers."""
     template = _TEMPLATES[decision.kind]
-    evidence = f"Options: {', '.join(decision.options)}\nReadings:\n{_lines(decision.facts)}"
+    evidence = f"Options: {', '.join(decision.options)}\nReadings:\n{readings(decision.facts)}"
     return Prompt(prefix=template.prefix, evidence=evidence, suffix=template.suffix)
+
+
+def explain_prompt(diagnosis: Diagnosis) -> Prompt:
+    """What the model reads before it writes: the code and the numbers, none of the diagnosis's sentences."""
+    evidence = f"Fault code: {diagnosis.code or UNSURE}\nReadings:\n{readings(diagnosis.facts)}"
+    return Prompt(prefix=EXPLAIN_DIAGNOSIS.prefix, evidence=evidence, suffix=EXPLAIN_DIAGNOSIS.suffix)
 
 
 class Core:
@@ -214,29 +201,21 @@ class Core:
             worker_pid=pid,
         )
 
-    async def explain(self, diagnosis: Diagnosis, *, timeout_s: float | None = None) -> Explained:
-        """One or two sentences about the diagnosis, unchecked: they go through `models.explain.merge` first.
+    async def explain(self, diagnosis: Diagnosis, *, timeout_s: float | None = None) -> str:
+        """One or two sentences about the diagnosis, unchecked: `models.explain.merge` decides whether they are shown.
 
         Raises CoreUnavailable as `choose` does.
         """
-        loop, prompt = asyncio.get_running_loop(), _explain_prompt(diagnosis)
-        started_s = loop.time()
+        prompt = explain_prompt(diagnosis)
 
         def request(number: int, left_s: float) -> Request:
             return GenerateRequest(
-                id=number, timeout_s=left_s, prompt=prompt, max_tokens=MAX_EXPLANATION_TOKENS, stop=("\n\n",)
+                id=number, timeout_s=left_s, prompt=prompt, max_tokens=MAX_EXPLANATION_TOKENS, stop=("\n",)
             )
 
-        reply, identity, pid = await self._ask(request, timeout_s)
+        reply, _, _ = await self._ask(request, timeout_s)
         assert isinstance(reply, GenerateReply)
-        return Explained(
-            text=reply.text.strip(),
-            model_sha256=identity.model_sha256,
-            prompt_sha256=_hash(prompt),
-            template=EXPLAIN_DIAGNOSIS.version,
-            duration_s=loop.time() - started_s,
-            worker_pid=pid,
-        )
+        return reply.text.strip()
 
     async def ping(self, *, timeout_s: float | None = None) -> float:
         """A sign of life, starting the process if need be; the seconds it took."""
@@ -345,27 +324,6 @@ def _locate(config: CoreConfig) -> tuple[str, ...] | str:
         return f"no model: {path or DEFAULT_PACKAGE} is not there"
     check = ("--sha256", sha256) if sha256 else ()
     return ("--model", str(path), *check, "--memory-mb", str(config.memory_mb))
-
-
-def _explain_prompt(diagnosis: Diagnosis) -> Prompt:
-    code = diagnosis.code.value if diagnosis.code else "none"
-    shares = "\n".join(f"{each.code.value} = {each.probability * 100:.0f} %" for each in diagnosis.hypotheses)
-    evidence = f"Fault code: {code}\nShares:\n{shares}\nReadings:\n{_lines(_readable(diagnosis.facts))}"
-    return Prompt(prefix=EXPLAIN_DIAGNOSIS.prefix, evidence=evidence, suffix=EXPLAIN_DIAGNOSIS.suffix)
-
-
-def _may_be_read(fact: Fact) -> bool:
-    """True for a fact that cannot carry a sentence: identifier, finite number, unit."""
-    return bool(_NAME.fullmatch(fact.name) and _UNIT.fullmatch(fact.unit)) and math.isfinite(fact.value)
-
-
-def _readable(facts: Sequence[Fact]) -> tuple[Fact, ...]:
-    """The facts that may enter a prompt; the others stay out of it."""
-    return tuple(fact for fact in facts if _may_be_read(fact))[:MAX_FACTS]
-
-
-def _lines(facts: Sequence[Fact]) -> str:
-    return "\n".join(f"{fact.name} = {fact.value:.6g} {fact.unit}" for fact in facts)
 
 
 def _softmax(values: Sequence[float]) -> list[float]:
