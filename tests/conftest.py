@@ -50,5 +50,6 @@ def event_loop_is_never_blocked(request: pytest.FixtureRequest) -> Iterator[None
     if not watched:
         yield
         return
-    with blockbuster_ctx(scanned_modules=["drivers", "journal", "models", "gateway"]):
+    with blockbuster_ctx(scanned_modules=["drivers", "journal", "models", "gateway"]) as guard:
+        guard.functions["os.stat"].can_block_in("drivers/clock.py", "trusted")  # one look at /run, which is memory
         yield
