@@ -13,9 +13,9 @@ The rule, in order:
 4. Family first: the family with the largest sum, then the likeliest code in it.  Where no family has more than half of
    the belief it abstains.
 
-Triangle 1 leads: it weighs as much as the three others together, because where the methods differ it is right more
-often.  The weights sum to 1.5 and not to 4 because all methods read the same five gases, so that their errors go
-together; with that sum a stated belief of 0.8 is right about as often as it says (held against published labels).
+Triangle 1 leads: no other method alone outweighs it, because where two differ it is right more often; only the others
+together can.  The weights sum to 1.5 and not to 4 because all methods read the same five gases, so that their errors
+go together; with that sum a stated belief of 0.8 is right about as often as it says (held against published labels).
 Accuracies, over the samples that a method decides: 1,543 distinct published faults.  They count wrong labels as
 errors; on inspected cases the methods do better.
 Limits of validity: a tap changer whose oil reaches the main tank adds C2H2 that is no fault of the transformer.
