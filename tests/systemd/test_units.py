@@ -72,3 +72,10 @@ def test_the_daemon_is_watched_and_comes_back() -> None:
     assert expected.items() <= unit.items()
     assert int(unit["WatchdogSec"]) > 0
     assert "PYTHONSAFEPATH=1" in unit["Environment"], "a stray drivers.py in the working folder must not win"
+
+
+def test_the_unit_allows_what_the_daemon_and_its_core_do() -> None:
+    lines = (Path(__file__).parents[2] / "systemd" / "blackstart.service").read_text().splitlines()
+    assert "SystemCallFilter=setpriority" in lines, "models.core_worker lowers its priority"
+    assert "ProcSubset=pid" not in lines, "journal reads /proc/sys/kernel/random/boot_id"
+    assert lines.index("SystemCallFilter=setpriority") > lines.index("SystemCallFilter=~@privileged @resources")
