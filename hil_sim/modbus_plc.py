@@ -136,14 +136,14 @@ class ModbusPlc:
         if self._server is not None:
             return
         devices = [self._sim_device(unit_id, register_map) for unit_id, register_map in self._maps.items()]
-        server = ModbusTcpServer([*devices, _nobody()], address=(HOST, self.port))
+        server = self._server = ModbusTcpServer([*devices, _nobody()], address=(HOST, self.port))
         try:
             await server.serve_forever(background=True)
         except RuntimeError as err:
+            self._server = None
             raise SimError(f"cannot listen on {HOST}:{self.port}") from err
         assert isinstance(server.transport, asyncio.Server), "a listening TCP server holds asyncio's server object"
         self.port = server.transport.sockets[0].getsockname()[1]
-        self._server = server
 
     async def stop(self) -> None:
         """Close the listener and cut every connection."""

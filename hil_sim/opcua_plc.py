@@ -71,9 +71,10 @@ class OpcuaPlc:
         self.running = True
 
     async def stop(self) -> None:
-        """Close for good."""
+        """Close for good; nothing to do where `start` did not come to its end."""
         self.running = False
-        await self._server.stop()
+        if self._server.bserver is not None:
+            await self._server.stop()
 
     async def pause(self) -> None:
         """Cut every connection and stop listening."""

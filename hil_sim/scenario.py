@@ -4,6 +4,7 @@ TOML in, frozen models out; times in simulated seconds.  Every error of a file i
 Called by `hil_sim.__main__`.
 """
 
+import math
 import tomllib
 from collections import Counter
 from collections.abc import Iterable
@@ -213,7 +214,8 @@ def _tick_problems(scenario: Scenario) -> Iterable[str]:
         least = MIN_REAL_TICK_S * scenario.time_factor
         yield f"tick_s = {scenario.tick_s:g} is too short at time_factor {scenario.time_factor:g}: at least {least:g}"
     for device in scenario.devices:
-        if device.cycle_s % scenario.tick_s:
+        ticks = device.cycle_s / scenario.tick_s
+        if not math.isclose(ticks, max(1, round(ticks)), rel_tol=1e-9):
             yield f"device {device.name!r}: cycle_s must be a multiple of tick_s = {scenario.tick_s:g}"
 
 
