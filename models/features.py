@@ -9,7 +9,7 @@ Inputs: `Sample`s of quality GOOD, µL/L.  Called by hard agents; nothing here d
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from math import isfinite
 from statistics import median
@@ -22,6 +22,8 @@ __all__ = ("Cycle", "CycleDetector", "Reading", "Window", "above_detection", "re
 MAX_CYCLES = 288  # a day of a device that measures every five minutes
 MIN_RELIABLE = 5  # cycles at one level before it is diagnosed; odd, so that a median is a measured value
 SAME_LEVEL = 0.75  # the smaller of two neighbours is at least this share of the larger, else the level has changed
+
+_LONG_AGO = datetime(1970, 1, 2, tzinfo=UTC)  # stands for the time of an empty window
 
 _FIELDS = {  # indicator → field of Gases
     "SIML.H2ppm": "h2_ul_l",
@@ -130,14 +132,18 @@ def above_detection(gases: Gases) -> bool:
     )
 
 
-def reliable_gases(window: Window, now: datetime, span: timedelta = timedelta(hours=24)) -> Reading:
+def reliable_gases(window: Window, now: datetime | None = None, span: timedelta = timedelta(hours=24)) -> Reading:
     """The gases to diagnose: medians over the newest `MIN_RELIABLE` cycles of one level within `span` before `now`.
+
+    Without `now` the newest cycle's time is taken, for a device whose clock differs from the gateway's: that nothing
+    new comes is then for the samples' quality to tell.
 
     The level changes where a gas differs from the cycle before by more than the ratio `SAME_LEVEL` and by more than
     the device's accuracy; cycles before a change never count.  So a jump is adopted with the fifth cycle of the new
     level, whose values alone are returned.  A gas that rises by such a change in every one of the last cycles is no
     noise but a fault in the making: then the newest cycle stands for itself.
     """
+    now = now or max((cycle.time for cycle in window), default=_LONG_AGO)
     cycles = [cycle for cycle in window.since(now - span) if all(name in cycle.values for name in _FAULT_INDICATORS)]
     if len(cycles) < MIN_RELIABLE:
         return Reading(None, reason=f"{len(cycles)} of {MIN_RELIABLE} measurements within {span}")
