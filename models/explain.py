@@ -8,6 +8,7 @@ in it is found in the evidence.  Pure functions, called by the gateway's investi
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from models.findings import Diagnosis, Fact, FaultCode, Recommendation, Severity
 
@@ -87,11 +88,11 @@ def check_text(text: str, facts: Sequence[Fact]) -> list[str]:
     other scripts.  Names of gases, fault codes and standards are no numbers.
     """
     plain = unicodedata.normalize("NFKC", text).replace("\N{MINUS SIGN}", "-")
-    odd = [char for char in plain if unicodedata.numeric(char, None) is not None and not char.isascii()]
+    odd = [char for char in dict.fromkeys(text + plain) if _is_foreign_numeral(char)]
     odd += [match.group() for match in _NUMBER_WORDS.finditer(plain)]
-    chunks = _CODE.sub(" . ", _NAMES.sub(" . ", plain)).split()
+    chunks = [*_CODE.sub(" . ", _NAMES.sub(" . ", plain)).split(), ""]
     previous_bare = False
-    for chunk, following in zip(chunks, [*chunks[1:], ""], strict=True):
+    for chunk, following in pairwise(chunks):
         if not re.search(r"\d", chunk, re.ASCII):
             odd += [chunk] if _OPERATOR.search(chunk) and not _is_unit(_bare(chunk)) else []
             previous_bare = False
@@ -124,6 +125,11 @@ def _is_known(written: str, following: str, facts: Sequence[Fact]) -> bool:
         and (not unit or _ALIASES.get(unit, unit) == _ALIASES.get(fact.unit, fact.unit))
         for fact in facts
     )
+
+
+def _is_foreign_numeral(char: str) -> bool:
+    """True for Ⅳ, 四 and their like; ₂ and ½ come out of the normalisation with digits and are judged as those."""
+    return unicodedata.numeric(char, None) is not None and not re.search("[0-9]", unicodedata.normalize("NFKC", char))
 
 
 def _bare(chunk: str) -> str:
