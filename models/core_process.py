@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from drivers.errors import Transient
@@ -54,22 +54,21 @@ class Worker:
     async def spawn(cls, command: Sequence[str]) -> "Worker":
         """Start the program with the other end of a socket pair; CoreUnavailable if it cannot be started."""
         ours, theirs = socket.socketpair()
-        reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_FRAME_BYTES + HEADER_BYTES)
-        options = ("--fd", str(theirs.fileno()), "--parent", str(os.getpid()))
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                *options,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                env=_environment(),
-            )
-        except OSError as err:
-            writer.close()
-            raise CoreUnavailable(f"{command[0]} cannot be started: {err.strerror}") from err
-        finally:
-            theirs.close()
+        with ExitStack() as undo, theirs:
+            reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_FRAME_BYTES + HEADER_BYTES)
+            undo.callback(writer.close)
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    *("--fd", str(theirs.fileno()), "--parent", str(os.getpid())),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(),),
+                    env=_environment(),
+                )
+            except OSError as err:
+                raise CoreUnavailable(f"{command[0]} cannot be started: {err.strerror}") from err
+            undo.pop_all()
         return cls(process, reader, writer)
 
     async def ask(self, request: Request) -> Reply:

