@@ -18,6 +18,7 @@ __all__ = ("COLUMNS", "commissioning_rows", "write_commissioning")
 
 SCRIPT_BEGINS = datetime(2026, 1, 1, tzinfo=UTC)  # a label for simulated second 0, not a measured time
 DAY_S = 86_400
+OTHER_WEATHER = 1_000_003  # a model must not be fitted on the very noise that it will be shown live
 PLANT_COLUMNS = (
     ("load_pu", "MMXU.LodPu"),
     ("ambient_degc", "STMP.EnvTmp"),
@@ -33,8 +34,8 @@ def commissioning_rows(scenario: Scenario, asset: str, *, days: int) -> Iterator
     if not monitors:
         watched = ", ".join(sorted({d.asset for d in scenario.devices if d.template == "vaisala-opt100"})) or "none"
         raise SimError(f"no gas monitor watches {asset!r}; watched assets: {watched}")
-    noisy = scenario.model_copy(update={"gas_noise_rel": scenario.commission_gas_noise_rel})
-    substation = Substation(noisy, start_s=-days * DAY_S)
+    changes = {"gas_noise_rel": scenario.commission_gas_noise_rel, "seed": scenario.seed + OTHER_WEATHER}
+    substation = Substation(scenario.model_copy(update=changes), start_s=-days * DAY_S)
     while substation.time_s < 0:
         begins = SCRIPT_BEGINS + timedelta(seconds=substation.time_s)
         tick = substation.tick()

@@ -126,11 +126,11 @@ class Simulator:
             },
             "mqtt": mqtt,
         }
-        self._lines.emit("ready", **ready)
         if self._ready_file is not None:
             draft = self._ready_file.with_name(self._ready_file.name + ".part")
             draft.write_text(json.dumps({"event": "ready", **ready}), encoding="utf-8")
             draft.replace(self._ready_file)  # who sees the file sees all of it
+        self._lines.emit("ready", **ready)  # last: who reads the line finds the file
 
     async def _keep_ticking(self) -> None:
         loop = asyncio.get_running_loop()

@@ -53,7 +53,7 @@ class Lines:
         while (line := await incoming.get()) is not None:
             try:
                 command = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 command = None
             if isinstance(command, dict):
                 yield command
