@@ -20,7 +20,7 @@ from journal.outbox import Outbox
 from journal.rescue import RescueNote, boot
 from journal.samples import SampleLog
 from journal.store import DuckStore
-from journal.writer import Limits, Verification
+from journal.writer import Limits, Verification, Writer
 
 __all__ = ("Journal",)
 
@@ -58,16 +58,11 @@ class Journal:
                 or the schema is of another version.
             Transient: the file system itself fails; watching the plant goes on, try again later.
         """
-        booted = await asyncio.to_thread(boot, state_dir)
+        writer, notes = await asyncio.to_thread(_start, state_dir, key_file, limits)
+        store = DuckStore(writer, clock)
+        journal = cls(store, Outbox(store), SampleLog(state_dir / "samples", clock), notes)
         try:
-            key, boot_id = await asyncio.to_thread(lambda: (_load_key(state_dir, key_file), _boot_id()))
-            store = DuckStore(booted, clock, key=key, boot_id=boot_id, limits=limits)
-        except BaseException:
-            booted.close()
-            raise
-        journal = cls(store, Outbox(store), SampleLog(state_dir / "samples", clock), booted.notes)
-        try:
-            await store.append([Entry(kind="journal.opened", name=boot_note), *map(_rescue_entry, booted.notes)])
+            await store.append([Entry(kind="journal.opened", name=boot_note), *map(_rescue_entry, notes)])
             await journal.outbox.open()
             await journal.samples.open()
         except BaseException:
@@ -89,6 +84,17 @@ class Journal:
             await self.samples.close()
         finally:
             await self.store.close()
+
+
+def _start(state_dir: Path, key_file: Path | None, limits: Limits | None) -> tuple[Writer, tuple[RescueNote, ...]]:
+    """All that blocks: the boot ladder, the key, the first write of the mark."""
+    booted = boot(state_dir)
+    try:
+        key = _load_key(state_dir, key_file)
+        return Writer(booted, key=key, boot_id=_boot_id(), limits=limits), booted.notes
+    except BaseException:
+        booted.close()
+        raise
 
 
 def _rescue_entry(note: RescueNote) -> Entry:

@@ -210,7 +210,7 @@ class Outbox:
                 continue
             for record in records:
                 self._admit(record)
-            if len(records) == room:
+            if records:
                 self._overflow_seq = records[-1].seq + 1
-            elif self.overflowed_count == seen:  # nothing was committed behind the read: memory is whole again
+            if len(records) < room and self.overflowed_count == seen:  # nothing was committed behind the read
                 self._overflow_seq = None

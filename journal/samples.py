@@ -232,24 +232,24 @@ def _read_back(folder: Path) -> tuple[list[Sample], int]:
     damaged = 0
     for path in chosen:
         for packed in _frames(path.read_bytes()):
-            if packed is None:
-                damaged += 1
-            else:
+            try:
                 samples.extend(_unpack(packed))
+            except (zstandard.ZstdError, ValueError):
+                damaged += 1
     return samples, damaged
 
 
-def _frames(content: bytes) -> Iterator[bytes | None]:
-    """The frames of a segment; None for the point where it is damaged, behind which nothing is believed."""
+def _frames(content: bytes) -> Iterator[bytes]:
+    """The frames of a segment; an empty one, which cannot be unpacked, where it is damaged: nothing behind is believed.
+
+    A cut may leave zeros at the end of a file, and a frame of no bytes has the checksum zero.
+    """
     stream = io.BytesIO(content)
     while header := stream.read(_FRAME.size):
-        if len(header) < _FRAME.size:
-            yield None
-            return
-        length, crc = _FRAME.unpack(header)
+        length, crc = _FRAME.unpack(header) if len(header) == _FRAME.size else (0, 0)
         packed = stream.read(length)
-        if len(packed) < length or zlib.crc32(packed) != crc:
-            yield None
+        if not packed or len(packed) < length or zlib.crc32(packed) != crc:
+            yield b""
             return
         yield packed
 

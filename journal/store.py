@@ -18,8 +18,7 @@ from drivers.base import Clock
 from drivers.errors import BadInput, BlackstartError, Fatal, Transient
 from journal.engine.ports import Entry, OpenRun, Record
 from journal.mark import MarkValue
-from journal.rescue import Booted
-from journal.writer import Counters, Limits, Unit, Verification, Writer, is_alarm
+from journal.writer import Counters, Unit, Verification, Writer, is_alarm
 
 __all__ = ("DuckStore",)
 
@@ -52,11 +51,10 @@ _Work: TypeAlias = "_Append | _Call[Any] | None"  # None: close
 class DuckStore:
     """An append-only log on DuckDB.  All methods belong to the event loop that made it."""
 
-    def __init__(self, booted: Booted, clock: Clock, *, key: bytes, boot_id: str, limits: Limits | None = None) -> None:
-        """Start the writer thread.  Call it on the event loop.  Raises Transient when the disk refuses."""
+    def __init__(self, writer: Writer, clock: Clock) -> None:
+        """Start the writer thread.  Call it on the event loop."""
         self._clock = clock
-        self._limits = limits or Limits()
-        self._writer = Writer(booted, key=key, boot_id=boot_id, limits=self._limits)
+        self._writer = writer
         self._loop = asyncio.get_running_loop()
         self._work: queue.SimpleQueue[_Work] = queue.SimpleQueue()
         self._lobby: deque[_Append] = deque()  # in the order of the calls, while the queue is full
@@ -229,7 +227,7 @@ class DuckStore:
     def _take(self) -> "list[_Append | _Call[Any]] | None":
         """All that waits, up to the bound of one group; empty when idle, None to close."""
         try:
-            work = self._work.get(timeout=self._limits.idle_s)
+            work = self._work.get(timeout=self._writer.limits.idle_s)
         except queue.Empty:
             return []
         group: list[_Append | _Call[Any]] = []

@@ -90,7 +90,7 @@ def is_alarm(entry: Entry) -> bool:
 class Writer:
     """The open journal file.  One thread at a time."""
 
-    def __init__(self, booted: Booted, *, key: bytes, boot_id: str, limits: Limits) -> None:
+    def __init__(self, booted: Booted, *, key: bytes, boot_id: str, limits: Limits | None = None) -> None:
         """Take over from the boot ladder and make the epoch durable.  Raises Transient when the disk refuses."""
         self.epoch = booted.epoch
         self.counters = Counters()
@@ -100,8 +100,8 @@ class Writer:
         self._mark = booted.mark
         self._key = key
         self._boot_id = boot_id
-        self._limits = limits
-        self._ballast = Ballast(booted.folder, limits.ballast_bytes)
+        self.limits = limits or Limits()
+        self._ballast = Ballast(booted.folder, self.limits.ballast_bytes)
         self._seq = booted.last_seq  # the last number given, also to entries whose commit failed
         tail = booted.state.tail
         same_epoch = tail is not None and tail.epoch == booted.epoch
@@ -162,9 +162,9 @@ class Writer:
     def checkpoint_due(self, *, idle: bool) -> bool:
         """True when the log is long enough, or the writer is idle and the log is worth it."""
         if idle:
-            return self._since_entries >= self._limits.idle_entries
+            return self._since_entries >= self.limits.idle_entries
         return (
-            self._since_entries >= self._limits.checkpoint_entries or self._since_bytes >= self._limits.checkpoint_bytes
+            self._since_entries >= self.limits.checkpoint_entries or self._since_bytes >= self.limits.checkpoint_bytes
         )
 
     def checkpoint(self) -> bool:

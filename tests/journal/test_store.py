@@ -1,0 +1,213 @@
+"""What the store promises its callers: groups, atomicity, order, backpressure, reads, the chain."""
+
+import asyncio
+import threading
+from pathlib import Path
+
+import duckdb
+import pytest
+
+import journal.store
+from drivers.errors import BadInput, Transient
+from journal.engine.ports import Entry, Record
+from journal.rescue import DATABASE_NAME
+from journal.writer import Limits
+
+
+def step(run_id: str, number: int, payload: bytes = b"p") -> Entry:
+    return Entry(kind="step.done", run_id=run_id, key=f"root/s#{number}", name="s", arg_hash="h", payload=payload)
+
+
+async def test_what_was_appended_comes_back_after_a_reopen(open_store) -> None:
+    store = await open_store()
+    entries = [
+        Entry(kind="run.started", run_id="r", key="incident-1", name="investigate", payload=b"\x00args"),
+        step("r", 1, b"x" * 1024),
+        step("r", 2, b"y" * 1025),
+        Entry(kind="note", name="nul \0 and \N{GREEK SMALL LETTER OMEGA}", payload=b""),
+    ]
+    assert await store.append(entries) == [1, 2, 3, 4]
+    before = await store.history("r")
+    await store.close()
+    store = await open_store()
+    assert await store.history("r") == before
+    assert [(r.kind, r.key, r.name, r.arg_hash, r.payload) for r in before] == [
+        (e.kind, e.key, e.name, e.arg_hash, e.payload) for e in entries[:3]
+    ]
+    assert (before[0].epoch, before[0].wall.isoformat()) == (1, "2026-03-01T12:00:01+00:00")
+    assert [row["name"] for row in await store.query("events", kind="note")] == [entries[3].name]
+    assert await store.append([step("r", 3)]) == [5]
+
+
+async def test_concurrent_appends_share_commits(open_store) -> None:
+    store = await open_store()
+    numbers = await asyncio.gather(*(store.append([step("r", n), step("r", n)]) for n in range(200)))
+    assert [seq for pair in numbers for seq in pair] == list(range(1, 401))  # in the order of the calls
+    assert store.counters.entries == 400
+    assert store.counters.commits < 20
+
+
+async def test_an_append_is_one_transaction_however_long(open_store) -> None:
+    store = await open_store()
+    entries = [step("r", n, b"z" * 2000 + n.to_bytes(4, "big")) for n in range(1500)]
+    await store.append(entries)
+    assert (store.counters.commits, len(await store.history("r"))) == (1, 1500)
+
+
+async def test_a_failed_group_keeps_nothing_and_the_store_goes_on(open_store, monkeypatch) -> None:
+    store = await open_store()
+    await store.append([step("r", 1)])
+    real = journal.writer._insert_statement
+
+    def second_table_fails(table, rows):
+        return real("no_such_table" if table == "blob" else table, rows)
+
+    monkeypatch.setattr(journal.writer, "_insert_statement", second_table_fails)
+    with pytest.raises(Transient, match="could not commit"):
+        await store.append([step("r", 2), step("r", 3, b"x" * 5000)])
+    monkeypatch.undo()
+    assert [record.key for record in await store.history("r")] == ["root/s#1"]
+    (seq,) = await store.append([step("r", 4, b"x" * 5000)])
+    assert seq > 3  # the numbers of the failed append are not given again
+    assert [len(record.payload) for record in await store.history("r")] == [1, 5000]
+    assert (await store.verify()).broken_seq is None
+
+
+async def test_a_full_queue_makes_callers_wait_in_order(open_store, monkeypatch) -> None:
+    monkeypatch.setattr(journal.store, "MAX_QUEUED_ENTRIES", 10)
+    store = await open_store()
+    tasks = [asyncio.create_task(store.append([step("r", n) for _ in range(4)])) for n in range(50)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert store.queued_entries <= 10
+    numbers = [await task for task in tasks]
+    assert [seq for unit in numbers for seq in unit] == list(range(1, 201))
+    assert store.queued_entries == 0
+
+
+async def test_refuses_what_it_cannot_hold(open_store) -> None:
+    store = await open_store()
+    with pytest.raises(BadInput, match="more than the queue may hold"):
+        await store.append([step("r", 1, bytes(17 << 20))])
+    with pytest.raises(BadInput, match="no Unicode"):
+        await store.append([Entry(kind="note", name="\ud800")])
+    assert await store.append([]) == []
+    await store.close()
+    with pytest.raises(Transient, match="closed"):
+        await store.append([step("r", 1)])
+
+
+async def test_open_runs_and_keys(open_store) -> None:
+    store = await open_store()
+    await store.append([Entry(kind="run.started", run_id="a", key="k-a", name="investigate")])
+    await store.append([step("a", 1), Entry(kind="run.started", run_id="b", key="k-b", name="consolidate")])
+    await store.append([Entry(kind="run.started", run_id="c", name="investigate")])
+    await store.append([Entry(kind="run.failed", run_id="c"), Entry(kind="run.paused", run_id="b")])
+    live = await store.open_runs()
+    assert [(run.run_id, run.workflow, run.first_seq, run.last_seq) for run in live] == [
+        ("a", "investigate", 1, 2),
+        ("b", "consolidate", 3, 6),
+    ]
+    assert [await store.find_run(key) for key in ("k-a", "k-b", "none")] == ["a", "b", None]
+    await store.close()
+    assert await (await open_store()).open_runs() == live
+
+
+async def test_the_same_payload_is_kept_once(open_store, tmp_path: Path) -> None:
+    store = await open_store()
+    await asyncio.gather(*(store.append([step("r", n, b"same" * 1000)]) for n in range(20)))
+    await store.close()
+    store = await open_store()
+    await store.append([step("r", 20, b"same" * 1000)])
+    assert {record.payload for record in await store.history("r")} == {b"same" * 1000}
+    await store.close()
+    with duckdb.connect(tmp_path / DATABASE_NAME) as connection:
+        assert connection.execute("SELECT count(*) FROM blob").fetchall() == [(1,)]
+
+
+async def test_subscribers_hear_committed_entries_before_the_caller(open_store) -> None:
+    store = await open_store()
+    heard: list[Record] = []
+    store.subscribe("outbox.", heard.append)
+    numbers = await store.append([step("r", 1), Entry(kind="outbox.queued", key="m1"), Entry(kind="outboxes")])
+    assert [(record.seq, record.kind, record.key) for record in heard] == [(numbers[1], "outbox.queued", "m1")]
+
+
+async def test_checkpoints_at_the_limit_and_when_idle(open_store, tmp_path: Path, monkeypatch) -> None:
+    store = await open_store(limits=Limits(checkpoint_entries=10, ballast_bytes=0))
+    for number in range(25):
+        await store.append([step("r", number)])
+    await store.query("runs")  # served behind the last checkpoint
+    assert store.counters.checkpoints == 2
+    await store.close()
+    assert not (tmp_path / f"{DATABASE_NAME}.wal").exists()
+    idle = await open_store(limits=Limits(idle_s=0.01, idle_entries=1, ballast_bytes=0))
+    done = threading.Event()
+    checkpoint = idle._writer.checkpoint
+    monkeypatch.setattr(idle._writer, "checkpoint", lambda: (checkpoint(), done.set()))
+    await idle.append([step("r", 99)])
+    assert await asyncio.to_thread(done.wait, 10)
+    assert not (tmp_path / f"{DATABASE_NAME}.wal").exists()
+
+
+async def test_the_named_queries(open_store) -> None:
+    store = await open_store()
+    await store.append(
+        [
+            Entry(kind="run.started", run_id="a", key="k", name="investigate"),
+            step("a", 1),
+            Entry(kind="step.in_doubt", run_id="a", key="root/send#1", name="send"),
+            Entry(kind="wait.opened", run_id="a", key="root/verdict#1", name="verdict"),
+            Entry(kind="timer.set", run_id="a", key="root/sleep#1"),
+            Entry(kind="timer.set", run_id="a", key="root/sleep#2"),
+            Entry(kind="step.done", run_id="a", key="root/sleep#1"),
+            Entry(kind="alarm", key="alarm-1", name="raised", payload=b"1" * 3000),
+            Entry(kind="alarm", key="alarm-1", name="amended", payload=b"2" * 3000),
+            Entry(kind="outbox.queued", key="m1", name="topic"),
+            Entry(kind="outbox.queued", key="m2", name="topic"),
+            Entry(kind="outbox.sent", key="m1", name="topic"),
+        ]
+    )
+    (run,) = await store.query("runs")
+    assert (run["workflow"], run["key"], run["state"], run["steps_done"]) == ("investigate", "k", "started", 2)
+    assert run["started"].isoformat() == "2026-03-01T12:00:01+00:00"
+    states = [(row["key"], row["state"]) for row in await store.query("steps", run_id="a")]
+    assert states == [("root/s#1", "done"), ("root/send#1", "in_doubt"), ("root/sleep#1", "done")]
+    assert [row["key"] for row in await store.query("in_doubt")] == ["root/send#1"]
+    assert [(row["name"], row["state"]) for row in await store.query("waits")] == [("verdict", "opened")]
+    assert [row["key"] for row in await store.query("timers")] == ["root/sleep#2"]
+    (alarm,) = await store.query("alarms")
+    assert (alarm["alarm_id"], alarm["name"], alarm["entries"], alarm["payload"]) == (
+        "alarm-1",
+        "amended",
+        2,
+        b"2" * 3000,
+    )
+    assert {row["message_id"]: row["state"] for row in await store.query("outbox")} == {"m1": "sent", "m2": "pending"}
+    assert len(await store.query("events", limit=3)) == 3
+    with pytest.raises(BadInput, match="needs run_id"):
+        await store.query("steps")
+    with pytest.raises(BadInput, match="no query is called"):
+        await store.query("DROP TABLE event")
+
+
+TAMPERINGS = {
+    "a column": ("UPDATE event SET name = 'other' WHERE seq = 3", 3),
+    "a stored payload": ("UPDATE blob SET data = 'other'", 4),
+    "a row taken out": ("DELETE FROM event WHERE seq = 2", 3),
+    "a row put in": ("INSERT INTO event SELECT * REPLACE (6 AS seq) FROM event WHERE seq = 5", 6),
+}
+
+
+@pytest.mark.parametrize("tampering", TAMPERINGS)
+async def test_verify_finds_what_was_changed_without_the_key(open_store, tmp_path: Path, tampering: str) -> None:
+    store = await open_store()
+    for number in range(1, 6):
+        await store.append([step("r", number, b"x" * (5000 if number == 4 else 5))])
+    found = await store.verify()
+    assert (found.rows, found.broken_seq) == (5, None)
+    await store.close()
+    sql, broken_seq = TAMPERINGS[tampering]
+    with duckdb.connect(tmp_path / DATABASE_NAME) as connection:
+        connection.execute(sql)
+    assert (await (await open_store()).verify()).broken_seq == broken_seq
