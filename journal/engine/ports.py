@@ -7,9 +7,36 @@ with `emit`, and those commit together with the step's outcome.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
-__all__ = ("Clock", "Entry", "OpenRun", "Record", "Store")
+__all__ = ("Clock", "Entry", "Kind", "OpenRun", "Record", "StepObserver", "Store")
+
+
+class Kind(StrEnum):
+    """What the engine writes.  `run_id` is set in every row; `payload` is `codec.encode` of a dict, `at` = aware UTC.
+
+    `error` is always `{type, message}`.  A run is open until `run.done` or `run.failed`; an open run whose last
+    state row is `run.paused`, `run.nondeterministic` or `step.in_doubt` is held for a person.  `key` is the step
+    key except where said otherwise; `name` is the last part of that key without its number.
+    """
+
+    RUN_STARTED = "run.started"  # key = idempotency key, name = workflow, {args: [...], version, at}
+    RUN_DONE = "run.done"  # key = idempotency key, name = workflow, {value, at}
+    RUN_FAILED = "run.failed"  # key = idempotency key, name = workflow, {error, at}
+    RUN_PAUSED = "run.paused"  # key = idempotency key, name = workflow, {error, at}: a step ran out of retries
+    RUN_NONDETERMINISTIC = "run.nondeterministic"  # as above: the code no longer asks what was recorded
+    STEP_STARTED = "step.started"  # AT_MOST_ONCE only, durable before the body: arg_hash, {at}
+    STEP_DONE = "step.done"  # arg_hash, {value, at}; also the end of `sleep` and of an expired `timeout`
+    STEP_FAILED = (
+        "step.failed"  # arg_hash, {error, attempt, final, exhausted, at} and, not final, {remaining_s, due_wall}
+    )
+    STEP_IN_DOUBT = "step.in_doubt"  # arg_hash, {error, at}: an AT_MOST_ONCE body may or may not have had its effect
+    WAIT_OPENED = "wait.opened"  # arg_hash, {question, type, schema, remaining_s|None, due_wall|None, early, at}
+    WAIT_ANSWERED = "wait.answered"  # {value, by, at}; key = the bare wait name where the answer came before the wait
+    WAIT_EXPIRED = "wait.expired"  # {value, defaulted, at}
+    TIMER_SET = "timer.set"  # sleep, timeout: arg_hash, {remaining_s, due_wall|None, at}; over at step.done of the key
+    SETTLE_DONE = "settle.done"  # name settle or wait_first: arg_hash, {branches: [{label, ok, error}], winner, at}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +81,8 @@ class Store(Protocol):
     async def append(self, entries: Sequence[Entry]) -> list[int]:
         """Commit the entries as one unit and return their sequence numbers once they are durable.
 
+        Numbers follow the order of the calls: the place is taken before the first suspension.
+
         Raises drivers-independent OSError or a store error of its own when the commit failed; then none is kept.
         """
         ...
@@ -84,4 +113,16 @@ class Clock(Protocol):
 
     def trusted(self) -> bool:
         """True when wall time is synchronised."""
+        ...
+
+
+class StepObserver(Protocol):
+    """Looks on as steps run; for an execution ledger outside the journal, metrics and the demo."""
+
+    def step_started(self, run_id: str, step_key: str) -> None:
+        """Called right before a body runs, at each attempt."""
+        ...
+
+    def step_committed(self, run_id: str, step_key: str) -> None:
+        """Called once the outcome is durable, before the workflow sees it."""
         ...

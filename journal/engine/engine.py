@@ -1,0 +1,231 @@
+"""The engine: starts runs, brings open ones back at boot, takes answers, shows where things stand.
+
+One per process and journal.  It knows time and storage only through `ports`.
+"""
+
+import asyncio
+import functools
+import logging
+import uuid
+from typing import Any
+
+from journal.engine.api import Workflow
+from journal.engine.codec import arguments_hash, convert, decode, encode
+from journal.engine.errors import (
+    EngineClosed,
+    EngineError,
+    InDoubt,
+    Nondeterministic,
+    NotStarted,
+    RunFailed,
+    RunPaused,
+    RunStopped,
+    UnknownRun,
+)
+from journal.engine.history import History, RunState, RunView, StepView
+from journal.engine.identity import BranchFactory, Scope, here
+from journal.engine.ports import Clock, Entry, Kind, StepObserver, Store
+from journal.engine.run import Core, Run
+from journal.engine.timers import Timers
+
+__all__ = ("Engine",)
+
+_NAMESPACE = uuid.UUID(
+    "b1ac57a2-7d1e-5c1a-8f3e-0c0a6f6d2b55"
+)  # of run ids; never change it: keys find their runs by it
+
+_STOPPED: dict[RunState, type[RunStopped]] = {
+    RunState.FAILED: RunFailed,
+    RunState.PAUSED: RunPaused,
+    RunState.IN_DOUBT: InDoubt,
+    RunState.NONDETERMINISTIC: Nondeterministic,
+}
+
+_log = logging.getLogger(__name__)
+
+
+class _Nobody:
+    def step_started(self, run_id: str, step_key: str) -> None:
+        pass
+
+    def step_committed(self, run_id: str, step_key: str) -> None:
+        pass
+
+
+class Engine:
+    """Durable workflows on one event loop.
+
+    `services` is what steps get from `services(T)`; errors of the types `not_started` in an AT_MOST_ONCE step are
+    taken as plain failures.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        services: object = None,
+        observer: StepObserver | None = None,
+        not_started: tuple[type[BaseException], ...] = (),
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._timers = Timers(clock)
+        self._core = Core(
+            store=store,
+            clock=clock,
+            timers=self._timers,
+            services=services,
+            observer=observer or _Nobody(),
+            not_started=(NotStarted, *not_started),
+            ended=self._forget,
+        )
+        self._workflows: dict[str, Workflow[Any, Any]] = {}
+        self._runs: dict[str, Run] = {}
+        self._starting: dict[str, asyncio.Lock] = {}
+        self._factory: BranchFactory | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+
+    def register(self, *workflows: Workflow[Any, Any]) -> None:
+        """Name the workflows that `resume` may meet.  Raises ValueError where two share a name."""
+        for workflow in workflows:
+            if self._workflows.setdefault(workflow.name, workflow) is not workflow:
+                raise ValueError(f"two workflows are named {workflow.name!r}")
+
+    async def start(self, workflow: Workflow[Any, Any], *args: object, key: str | None = None) -> str:
+        """Start a run, durable on return, and give its id; the same key gives the same run, however often.
+
+        Raises TypeError or Undecodable for arguments that do not fit, Unencodable for a type that is not kept.
+        """
+        if isinstance(here(), Scope):
+            raise EngineError("a body cannot start a run: start it from a step")
+        self._enter()
+        self.register(workflow)
+        key = str(uuid.uuid4()) if key is None else key
+        lock = self._starting.setdefault(key, asyncio.Lock())
+        try:
+            async with lock:
+                return await self._store.find_run(key) or await self._begin(workflow, args, key)
+        finally:
+            if not lock.locked():
+                self._starting.pop(key, None)
+
+    async def resume(self) -> list[str]:
+        """Bring back every open run that is not in memory and not held; returns their ids, oldest first."""
+        self._enter()
+        resumed = []
+        for found in await self._store.open_runs():
+            if found.run_id in self._runs:
+                continue
+            history = History.of(found.run_id, await self._store.history(found.run_id))
+            workflow = self._workflows.get(history.workflow)
+            if workflow is None:
+                _log.error("run %s stays open: no workflow named %r is registered", found.run_id, history.workflow)
+            elif history.state is RunState.RUNNING:
+                self._launch(workflow, history)
+                resumed.append(found.run_id)
+        return resumed
+
+    async def answer(self, run_id: str, wait: str, payload: object, *, by: str) -> bool:
+        """Answer a wait, by its name or key; True if this answer counts, False if there was one or nobody asks.
+
+        Raises BadAnswer for a payload that does not fit the wait; nothing is recorded then.
+        """
+        run = self._runs.get(run_id)
+        if run is None:
+            return False
+        await run.gate.caught_up.wait()  # only then is it known which waits are open
+        return False if run.ended.done() else await run.waits.answer(wait, payload, by)
+
+    async def result(self, run_id: str) -> Any:
+        """Wait for the end and give the value.
+
+        Raises RunFailed, RunPaused, InDoubt or Nondeterministic as the run ended or is held, UnknownRun, and
+        EngineClosed or the store's error where the run was cut off and is still open.
+        """
+        run = self._runs.get(run_id)
+        if run is not None:
+            plain = await asyncio.shield(run.ended)
+            return self._read_result(run.info.workflow, plain)
+        history = await self._history(run_id)
+        if history.state is RunState.DONE:
+            return self._read_result(history.workflow, history.ending["value"])
+        if history.state is RunState.RUNNING:
+            raise EngineClosed(f"run {run_id} is open, but not in memory: resume first")
+        error = history.ending["error"]
+        raise _STOPPED[history.state](run_id, error["type"], error["message"])
+
+    async def runs(self) -> list[RunView]:
+        """Every open run, oldest first."""
+        found = await self._store.open_runs()
+        return [(await self._history(one.run_id)).view() for one in found]
+
+    async def run(self, run_id: str) -> RunView:
+        """One run, open or ended.  Raises UnknownRun."""
+        return (await self._history(run_id)).view()
+
+    async def steps(self, run_id: str) -> list[StepView]:
+        """Steps, waits and timers of a run, in the order in which they were first recorded.  Raises UnknownRun."""
+        return list((await self._history(run_id)).steps.values())
+
+    def clock_changed(self) -> None:
+        """Look at every deadline again: the wall clock was set or became trusted."""
+        self._timers.check()
+
+    async def close(self) -> None:
+        """Cancel every run's tasks and leave the runs open in the journal."""
+        self._closed = True
+        self._timers.close()
+        enders = [ender for run in list(self._runs.values()) if (ender := run.close()) is not None]
+        if enders:
+            await asyncio.wait(enders)
+        if self._factory is not None and self._loop is not None:
+            self._factory.remove(self._loop)
+            self._factory = None
+
+    def _enter(self) -> None:
+        if self._closed:
+            raise EngineClosed("the engine was closed")
+        if self._factory is None:
+            self._loop = asyncio.get_running_loop()
+            self._factory = BranchFactory.install(self._loop)
+
+    async def _begin(self, workflow: Workflow[Any, Any], args: tuple[object, ...], key: str) -> str:
+        run_id = f"r{self._store.epoch}-{uuid.uuid5(_NAMESPACE, key).hex}"
+        arg_hash = arguments_hash(workflow.signature, args, {})
+        payload = encode({"args": list(args), "version": workflow.version, "at": self._clock.now()})
+        started = decode(payload)
+        workflow.read_arguments(started["args"])  # what cannot be read back must not be started
+        entry = Entry(
+            kind=Kind.RUN_STARTED, run_id=run_id, key=key, name=workflow.name, arg_hash=arg_hash, payload=payload
+        )
+        (seq,) = await self._store.append([entry])
+        if not self._closed:
+            self._launch(
+                workflow,
+                History(run_id, workflow=workflow.name, key=key, first_seq=seq, last_seq=seq, started=started),
+            )
+        return run_id
+
+    def _launch(self, workflow: Workflow[Any, Any], history: History) -> None:
+        run = Run(self._core, history, functools.partial(_body, workflow, history.started["args"]))
+        self._runs[history.run_id] = run
+        run.start()
+
+    def _forget(self, run: Run) -> None:
+        self._runs.pop(run.info.run_id, None)
+
+    async def _history(self, run_id: str) -> History:
+        history = History.of(run_id, await self._store.history(run_id))
+        if not history.started:
+            raise UnknownRun(f"no run {run_id!r}")
+        return history
+
+    def _read_result(self, workflow: str, plain: object) -> Any:
+        known = self._workflows.get(workflow)
+        return plain if known is None else convert(plain, known.result)
+
+
+async def _body(workflow: Workflow[Any, Any], plain: list[object]) -> Any:
+    return await workflow.body(*workflow.read_arguments(plain))

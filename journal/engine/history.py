@@ -1,0 +1,213 @@
+"""The rows of one run -> what its replay needs: outcomes in recorded order, and what was asked under each key.
+
+Also the two views of a run that people see.  Rows of kinds that the engine does not know are steps' own, skipped.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from journal.engine.codec import decode
+from journal.engine.ports import Kind, Record
+
+__all__ = ("Asked", "History", "Outcome", "RunState", "RunView", "StepState", "StepView")
+
+
+class RunState(StrEnum):
+    """Where a run stands."""
+
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    FAILED = "FAILED"
+    PAUSED = "PAUSED"  # held: a step ran out of retries
+    IN_DOUBT = "IN_DOUBT"  # held: an effect may or may not have happened
+    NONDETERMINISTIC = "NONDETERMINISTIC"  # held: the code changed under it
+
+    @property
+    def held(self) -> bool:
+        """True where the run waits for a person and does not go on by itself."""
+        return self in (RunState.PAUSED, RunState.IN_DOUBT, RunState.NONDETERMINISTIC)
+
+
+class StepState(StrEnum):
+    """Where a step, wait or timer stands, as far as the journal knows."""
+
+    STARTED = "STARTED"  # AT_MOST_ONCE, outcome not yet known
+    RETRYING = "RETRYING"
+    WAITING = "WAITING"
+    SLEEPING = "SLEEPING"
+    DONE = "DONE"
+    EXPIRED = "EXPIRED"
+    FAILED = "FAILED"
+    IN_DOUBT = "IN_DOUBT"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """One run, for people."""
+
+    run_id: str
+    workflow: str
+    key: str
+    state: RunState
+    error: str
+    first_seq: int
+    last_seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepView:
+    """One step, wait or timer of a run, for people."""
+
+    key: str
+    name: str
+    state: StepState
+    attempts: int
+    error: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one operation of a run came to: the row's kind and its decoded payload."""
+
+    kind: Kind
+    plain: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked under a key when it was recorded."""
+
+    name: str
+    arg_hash: str
+    seq: int
+
+
+_STATES = {
+    Kind.RUN_DONE: RunState.DONE,
+    Kind.RUN_FAILED: RunState.FAILED,
+    Kind.RUN_PAUSED: RunState.PAUSED,
+    Kind.RUN_NONDETERMINISTIC: RunState.NONDETERMINISTIC,
+    Kind.STEP_IN_DOUBT: RunState.IN_DOUBT,
+}
+_STEP_STATES = {
+    Kind.STEP_STARTED: StepState.STARTED,
+    Kind.STEP_DONE: StepState.DONE,
+    Kind.STEP_IN_DOUBT: StepState.IN_DOUBT,
+    Kind.WAIT_OPENED: StepState.WAITING,
+    Kind.WAIT_ANSWERED: StepState.DONE,
+    Kind.WAIT_EXPIRED: StepState.EXPIRED,
+    Kind.TIMER_SET: StepState.SLEEPING,
+    Kind.SETTLE_DONE: StepState.DONE,
+}
+
+
+@dataclass(slots=True)
+class History:
+    """One run's rows, folded.  `events` are the outcomes that replay releases, in recorded order."""
+
+    run_id: str
+    workflow: str = ""
+    key: str = ""
+    first_seq: int = 0
+    last_seq: int = 0
+    state: RunState = RunState.RUNNING
+    started: dict[str, Any] = field(default_factory=dict)
+    ending: dict[str, Any] = field(default_factory=dict)
+    events: deque[tuple[int, str, Outcome]] = field(default_factory=deque)
+    asked: dict[str, Asked] = field(default_factory=dict)
+    begun: set[str] = field(default_factory=set)  # AT_MOST_ONCE steps that have a start and no outcome
+    attempts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # failed, and not the last
+    opened: dict[str, dict[str, Any]] = field(default_factory=dict)
+    timers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    early: dict[str, dict[str, Any]] = field(default_factory=dict)  # by wait name: answers that no wait has taken
+    decided: set[str] = field(default_factory=set)  # wait keys
+    steps: dict[str, StepView] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, run_id: str, records: Iterable[Record]) -> "History":
+        """Fold the rows, which are in sequence order."""
+        history = cls(run_id)
+        for record in records:
+            if record.kind in _KINDS:
+                history._take(Kind(record.kind), record, decode(record.payload))
+                history.last_seq = record.seq
+        return history
+
+    def view(self) -> RunView:
+        """The run, for people."""
+        error = self.ending.get("error") or {}
+        return RunView(
+            run_id=self.run_id,
+            workflow=self.workflow,
+            key=self.key,
+            state=self.state,
+            error=_error_text(error),
+            first_seq=self.first_seq,
+            last_seq=self.last_seq,
+        )
+
+    def _take(self, kind: Kind, record: Record, plain: dict[str, Any]) -> None:
+        if kind is Kind.RUN_STARTED:
+            self.workflow, self.key, self.first_seq, self.started = record.name, record.key, record.seq, plain
+            return
+        if kind in _STATES and self.state is not RunState.NONDETERMINISTIC:
+            self.state, self.ending = _STATES[kind], plain
+        if kind.startswith("run."):
+            return
+        if kind is Kind.WAIT_ANSWERED and record.key not in self.opened:
+            self.early[record.key] = plain
+            return
+        if kind not in (Kind.WAIT_ANSWERED, Kind.WAIT_EXPIRED):
+            self.asked.setdefault(record.key, Asked(record.name, record.arg_hash, record.seq))
+        self._take_operation(kind, record, plain)
+        self._show(kind, record, plain)
+
+    def _take_operation(self, kind: Kind, record: Record, plain: dict[str, Any]) -> None:
+        key = record.key
+        outcome = Outcome(kind, plain)
+        match kind:
+            case Kind.STEP_STARTED:
+                self.begun.add(key)
+            case Kind.TIMER_SET:
+                self.timers[key] = plain
+            case Kind.WAIT_OPENED:
+                self.opened[key] = plain
+                answer = self.early.pop(record.name, None)  # taken, or refused for its form
+                if answer is not None and plain["early"]:
+                    self.decided.add(key)
+                    self.events.append((record.seq, key, Outcome(Kind.WAIT_ANSWERED, answer | {"at": plain["at"]})))
+            case Kind.STEP_FAILED if not plain["final"]:
+                self.attempts.setdefault(key, []).append(plain)
+            case Kind.STEP_DONE | Kind.STEP_FAILED | Kind.SETTLE_DONE:
+                self.begun.discard(key)
+                self.events.append((record.seq, key, outcome))
+            case Kind.WAIT_ANSWERED | Kind.WAIT_EXPIRED:
+                self.decided.add(key)
+                self.events.append((record.seq, key, outcome))
+
+    def _show(self, kind: Kind, record: Record, plain: dict[str, Any]) -> None:
+        failed = StepState.FAILED if plain.get("final") else StepState.RETRYING
+        state = _STEP_STATES.get(kind, failed)
+        if kind is Kind.WAIT_OPENED and plain["early"]:
+            state = StepState.DONE
+        before = self.steps.get(record.key)
+        attempts = before.attempts if before is not None else 0
+        self.steps[record.key] = StepView(
+            key=record.key,
+            name=record.name,
+            state=state,
+            attempts=plain.get("attempt", attempts + (kind is Kind.STEP_DONE)),
+            error=_error_text(plain.get("error") or {}),
+            seq=record.seq,
+        )
+
+
+def _error_text(error: dict[str, Any]) -> str:
+    return f"{error['type']}: {error['message']}" if error else ""
+
+
+_KINDS = frozenset(Kind)

@@ -1,0 +1,97 @@
+"""A Store in memory, for tests of workflows: the real one's twin, with crashes where the test wants them.
+
+Faults that may happen: one append fails at a chosen call, either before anything was kept or after everything was
+(the acknowledgement is lost); from then on the store is dead, as the process would be.  Faults that do not happen
+here: a torn append, a wrong order, a bit flip; the real store's own tests cover those.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+
+from journal.engine.ports import Clock, Entry, Kind, OpenRun, Record
+
+__all__ = ("MemoryStore", "SimulatedCrash")
+
+_ENDS = (Kind.RUN_DONE, Kind.RUN_FAILED)
+
+
+class SimulatedCrash(OSError):
+    """The store is gone, as if the power were."""
+
+
+class MemoryStore:
+    """An append-only list.  `crash_at` is the number of the append call (from 1) that fails."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        records: Sequence[Record] = (),
+        epoch: int = 1,
+        crash_at: int | None = None,
+        keep_at_crash: bool = False,
+    ) -> None:
+        self.records = list(records)
+        self.appends = 0
+        self._clock = clock
+        self._epoch = epoch
+        self._crash_at = crash_at
+        self._keep_at_crash = keep_at_crash
+        self._dead = False
+
+    @property
+    def epoch(self) -> int:
+        """See Store."""
+        return self._epoch
+
+    async def append(self, entries: Sequence[Entry]) -> list[int]:
+        """See Store.  Raises SimulatedCrash at the chosen call and after it."""
+        if self._dead:
+            raise SimulatedCrash("the store is gone")
+        self.appends += 1
+        self._dead = self.appends == self._crash_at
+        seqs = self._keep(entries, self._clock.now()) if self._keep_at_crash or not self._dead else []
+        await asyncio.sleep(0)  # as a real flush, the answer comes later than the call
+        if self.appends == self._crash_at and not seqs:
+            raise SimulatedCrash("the append failed")
+        if self._dead:
+            raise SimulatedCrash("the acknowledgement was lost")
+        return seqs
+
+    async def history(self, run_id: str) -> list[Record]:
+        """See Store."""
+        return [record for record in self.records if record.run_id == run_id]
+
+    async def open_runs(self) -> list[OpenRun]:
+        """See Store."""
+        ended = {record.run_id for record in self.records if record.kind in _ENDS}
+        last = {record.run_id: record.seq for record in self.records}
+        return [
+            OpenRun(run_id=one.run_id, workflow=one.name, first_seq=one.seq, last_seq=last[one.run_id])
+            for one in self.records
+            if one.kind == Kind.RUN_STARTED and one.run_id not in ended
+        ]
+
+    async def find_run(self, key: str) -> str | None:
+        """See Store."""
+        return next((one.run_id for one in self.records if one.kind == Kind.RUN_STARTED and one.key == key), None)
+
+    def _keep(self, entries: Sequence[Entry], wall: datetime) -> list[int]:
+        first = len(self.records) + 1
+        kept = [
+            Record(
+                kind=entry.kind,
+                run_id=entry.run_id,
+                key=entry.key,
+                name=entry.name,
+                arg_hash=entry.arg_hash,
+                payload=entry.payload,
+                seq=first + index,
+                epoch=self._epoch,
+                wall=wall,
+            )
+            for index, entry in enumerate(entries)
+        ]
+        self.records += kept
+        return [record.seq for record in kept]

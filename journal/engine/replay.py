@@ -1,0 +1,182 @@
+"""The gate between a run's outcomes and its body: one outcome at a time, in the order of the journal.
+
+Live and in replay the same: the next outcome is released only when every task of the run waits in the engine or on
+another task of the run, so that a body meets its outcomes in one order, which is the recorded one.  While recorded
+outcomes are left, nothing new begins; what was asked and has no recorded outcome begins when they are used up.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from journal.engine.history import History, Outcome
+from journal.engine.identity import RunInfo, Scope
+
+__all__ = ("Gate", "Op", "Ticket")
+
+# Passes of the loop without a move of any task of the run before it counts as settled.  A wake-up may travel through
+# futures that are no task (gather, shield, wait_for, TaskGroup): each costs one pass, and bodies nest two or three.
+SETTLE_PASSES = 8
+
+
+@dataclass(slots=True, eq=False)
+class Op:
+    """One thing that a body asked for: a step, a wait, a timer, a settling of branches."""
+
+    key: str
+    name: str
+    arg_hash: str
+    begin: Callable[["Op"], None]  # starts it, live
+    apply: Callable[[Outcome], None]  # hands the outcome to the body
+    interrupt: Callable[[], object] | None = None  # stops what it is doing, live
+    on_abandon: Callable[["Op"], None] | None = None
+    abandoned: bool = False  # the task that asked was cancelled, or left
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """A place in the order of release, taken with the call of append."""
+
+    op: Op
+    outcome: Outcome | None = None
+
+
+class Gate:
+    """One run's gate; also what its scopes report their moves to (`identity.Host`)."""
+
+    def __init__(self, owner: object, history: History, *, mismatch: Callable[[str], None]) -> None:
+        self.info = RunInfo(history.run_id, history.workflow, history.key)
+        self.owner = owner
+        self.activity = 0
+        self.branched = False
+        self.scopes: set[Scope] = set()
+        self.now: datetime = history.started["at"]  # wall time of the last outcome that the body has seen
+        self.live = False
+        self.caught_up = asyncio.Event()
+        self._history = history
+        self._mismatch = mismatch
+        self._loop = asyncio.get_running_loop()
+        self._asked: dict[str, Op] = {}
+        self._known: set[str] = set()  # every key asked so far, until live
+        self._tickets: deque[Ticket] = deque()
+        self._ticking = False
+        self._stopped = False
+        self._seen = 0
+        self._quiet = 0
+
+    def ask(self, op: Op) -> None:
+        """Take in what the body asks.  Reports a mismatch and raises CancelledError where the record differs."""
+        if self._stopped:
+            raise asyncio.CancelledError
+        recorded = self._history.asked.get(op.key)
+        if recorded is not None and (recorded.name, recorded.arg_hash) != (op.name, op.arg_hash):
+            self._mismatch(
+                f"at row {recorded.seq} {op.key!r} was recorded as {recorded.name!r} with arguments "
+                f"{recorded.arg_hash or '-'}; the code now asks for {op.name!r} with arguments {op.arg_hash or '-'}"
+            )
+            raise asyncio.CancelledError
+        self._asked[op.key] = op
+        if self.live:
+            op.begin(op)
+        else:
+            self._known.add(op.key)
+            self.poke()
+
+    def abandon(self, op: Op) -> None:
+        """The body no longer waits for it."""
+        if op.abandoned:
+            return
+        op.abandoned = True
+        self._asked.pop(op.key, None)
+        if op.interrupt is not None:
+            op.interrupt()
+        if op.on_abandon is not None:
+            op.on_abandon(op)
+
+    def ticket(self, op: Op) -> Ticket:
+        """Take the next place in the order; the caller appends at once, without a suspension in between."""
+        ticket = Ticket(op)
+        self._tickets.append(ticket)
+        return ticket
+
+    def ready(self, ticket: Ticket, outcome: Outcome) -> None:
+        """The outcome is durable: release it when its turn has come."""
+        ticket.outcome = outcome
+        self.poke()
+
+    def stop(self) -> None:
+        """Release nothing more."""
+        self._stopped = True
+        self.caught_up.set()
+
+    def left_over(self) -> str:
+        """What was recorded and is not asked for, now that the body is at its end; empty if there is nothing."""
+        for key, recorded in self._history.asked.items():
+            if not self.live and key not in self._known:
+                return f"row {recorded.seq} records {key!r}, but the code ended without asking for it"
+        return ""
+
+    def poke(self) -> None:
+        """Something may be ready for release: look once the run has settled."""
+        waits = self.live and (not self._tickets or self._tickets[0].outcome is None)
+        if not waits and not self._ticking and not self._stopped:
+            self._ticking = True
+            self._seen, self._quiet = self.activity, 0
+            self._loop.call_soon(self._tick)
+
+    def _tick(self) -> None:
+        if self._stopped:
+            return
+        self._quiet = self._quiet + 1 if self.activity == self._seen else 0
+        self._seen = self.activity
+        settled = self._quiet >= (SETTLE_PASSES if self.branched else 1)
+        if settled and all(scope.blocked() for scope in self.scopes):
+            self._ticking = False
+            self._advance() if self.live else self._replay()
+        else:
+            self._loop.call_soon(self._tick)
+
+    def _advance(self) -> None:
+        while self._tickets and (outcome := self._tickets[0].outcome) is not None:
+            op = self._tickets.popleft().op
+            if not op.abandoned:
+                self._release(op, outcome)
+                return
+
+    def _replay(self) -> None:
+        events = self._history.events
+        while events:
+            seq, key, outcome = events[0]
+            if key not in self._known:
+                self._report_unasked(key, seq)
+                return
+            events.popleft()
+            op = self._asked.get(key)
+            if op is not None:  # else its task was cancelled, as it was then
+                self._release(op, outcome)
+                return
+        for key, recorded in self._history.asked.items():
+            if key not in self._known:  # begun, without an outcome
+                self._report_unasked(key, recorded.seq)
+                return
+        self._go_live()
+
+    def _report_unasked(self, key: str, seq: int) -> None:
+        asks = ", ".join(repr(waiting) for waiting in self._asked) or "nothing"
+        self._mismatch(f"row {seq} records {key!r} next; the code now asks for {asks} instead")
+
+    def _go_live(self) -> None:
+        self.live = True
+        self._known.clear()
+        self.caught_up.set()
+        for op in list(self._asked.values()):
+            if not op.abandoned:
+                op.begin(op)
+
+    def _release(self, op: Op, outcome: Outcome) -> None:
+        self._asked.pop(op.key, None)
+        self.now = max(self.now, outcome.plain["at"])
+        op.apply(outcome)
+        self.poke()

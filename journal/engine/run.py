@@ -1,0 +1,249 @@
+"""One run in memory: its body's task, its gate, its open waits, and how it ends.
+
+Made by `Engine` from the run's rows, at start and at boot by the same road.  Everything it appends goes through
+`commit` (an outcome that the body will see) or `append` (what it will not see).  An error of the store stops the run
+in memory and leaves it open in the journal: the next `resume` goes on from what was kept.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from journal.engine.codec import decode, encode
+from journal.engine.errors import (
+    CodecError,
+    EngineClosed,
+    InDoubt,
+    Nondeterministic,
+    RunFailed,
+    RunPaused,
+    SettleFailed,
+    StepFailed,
+)
+from journal.engine.history import History, Outcome
+from journal.engine.identity import Scope, StepFrame, spawn
+from journal.engine.ports import Clock, Entry, Kind, StepObserver, Store
+from journal.engine.replay import Gate, Op
+from journal.engine.timers import Timers
+from journal.engine.waits import Waits
+
+__all__ = ("Core", "Run")
+
+STOP_S_MAX = 5.0  # a body or step that has not left after cancellation is named in the log and left behind
+_ADVICE = (
+    "Bring back the code that made the record, or give the changed workflow a new name so that only new runs use it; "
+    "a body must take time, chance and waiting from the engine alone"
+)
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(slots=True, kw_only=True)
+class Core:
+    """What all runs of one engine share."""
+
+    store: Store
+    clock: Clock
+    timers: Timers
+    services: object
+    observer: StepObserver
+    not_started: tuple[type[BaseException], ...]
+    ended: Callable[["Run"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    kind: Kind | None  # None: the run stays open in the journal
+    plain: dict[str, Any] = field(default_factory=dict)
+    error: BaseException | None = None  # for whoever waits for the result
+
+
+class Run:
+    """See the module."""
+
+    def __init__(self, core: Core, history: History, program: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        self.core = core
+        self.history = history
+        self.gate = Gate(self, history, mismatch=self._report_mismatch)
+        self.info = self.gate.info
+        self.waits = Waits(self)
+        self.ended: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._program = program
+        self._main: asyncio.Task[Any] | None = None
+        self._background: set[asyncio.Task[Any]] = set()
+        self._ending: _Ending | None = None
+        self._doubt: InDoubt | None = None
+        self._closer: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Run the body: through what is recorded, then live."""
+        self._main = spawn(self._program(), Scope(self.gate, ""), self.info.run_id)
+        self._main.add_done_callback(self._body_ended)
+        self.gate.poke()
+
+    async def perform(
+        self, scope: Scope, name: str, arg_hash: str, begin: Callable[[Op], None], **more: Any
+    ) -> Outcome:
+        """Ask for one operation in the body's place and wait for its outcome."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        op = Op(scope.next_key(name), name, arg_hash, begin, future.set_result, **more)
+        self.gate.ask(op)
+        try:
+            return await future
+        finally:
+            if future.cancelled() or not future.done():
+                self.gate.abandon(op)
+
+    def entry(self, kind: Kind, plain: dict[str, Any], *, key: str, name: str, arg_hash: str = "") -> Entry:
+        """One row of this run, stamped with the wall time.  Raises CodecError."""
+        payload = encode(plain | {"at": self.core.clock.now()})
+        return Entry(kind=kind, run_id=self.info.run_id, key=key, name=name, arg_hash=arg_hash, payload=payload)
+
+    async def append(self, entries: Sequence[Entry]) -> None:
+        """Commit rows that the body does not see."""
+        await self.core.store.append(entries)
+
+    async def commit(
+        self,
+        op: Op,
+        entries: Sequence[Entry],
+        *,
+        outcome: Outcome | None = None,
+        on_durable: Callable[[str, str], None] | None = None,
+    ) -> None:
+        """Commit the outcome of `op` (by default the first row's), then release it in its turn."""
+        ticket = self.gate.ticket(op)
+        await self.core.store.append(entries)
+        if on_durable is not None:
+            on_durable(self.info.run_id, op.key)
+        self.gate.ready(ticket, outcome or Outcome(Kind(entries[0].kind), decode(entries[0].payload)))
+
+    def spawn(
+        self, coro: Coroutine[Any, Any, T], place: StepFrame | None, name: str, *, guard: bool = True
+    ) -> "asyncio.Task[T]":
+        """A task of the engine for this run; with `guard` its error (the store's, or a bug) stops the run."""
+        task = spawn(coro, place, name)
+        self._background.add(task)
+        task.add_done_callback(self._guarded_ended if guard else self._background.discard)
+        return task
+
+    async def doubt(self, op: Op, error: dict[str, str]) -> None:
+        """Record that nobody knows whether the step had its effect, and hold the run."""
+        entry = self.entry(Kind.STEP_IN_DOUBT, {"error": error}, key=op.key, name=op.name, arg_hash=op.arg_hash)
+        await self.append([entry])
+        self._doubt = InDoubt(self.info.run_id, error["type"], f"step {op.key}: {error['message']}")
+        self._stop(_Ending(None, error=self._doubt))
+
+    def mismatch(self, message: str) -> None:
+        """The code asks for something else than was recorded: hold the run."""
+        self._report_mismatch(message)
+
+    def close(self) -> "asyncio.Task[None] | None":
+        """Stop in memory, stay open in the journal; returns what to wait for."""
+        self._stop(_Ending(None, error=EngineClosed(f"run {self.info.run_id} is open; the engine was closed")))
+        if self._ending is not None and self._ending.kind is None:
+            for task in self._background:
+                task.cancel()
+        return self._closer
+
+    def _report_mismatch(self, message: str) -> None:
+        text = f"{self.info.workflow}: {message}. {_ADVICE}"
+        _log.error("run %s is nondeterministic: %s", self.info.run_id, text)
+        error = Nondeterministic(self.info.run_id, "Nondeterministic", text)
+        self._stop(_Ending(Kind.RUN_NONDETERMINISTIC, {"error": _data("Nondeterministic", text)}, error))
+
+    def _guarded_ended(self, task: "asyncio.Task[Any]") -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("run %s stops until the next resume", self.info.run_id, exc_info=error)
+            self._stop(_Ending(None, error=error))
+
+    def _body_ended(self, main: "asyncio.Task[Any]") -> None:
+        cancelled = main.cancelled()
+        error = None if cancelled else main.exception()
+        if self._ending is not None:
+            return
+        unasked = self.gate.left_over()
+        if unasked:
+            self._report_mismatch(unasked)
+        elif cancelled:
+            self._stop(self._failed(asyncio.CancelledError("the body cancelled itself")))
+        elif error is not None:
+            self._stop(self._failed(error))
+        else:
+            self._stop(self._done(main.result()))
+
+    def _done(self, value: object) -> _Ending:
+        try:
+            encode({"value": value})
+        except CodecError as err:
+            return self._failed(err)
+        return _Ending(Kind.RUN_DONE, {"value": value})
+
+    def _failed(self, error: BaseException) -> _Ending:
+        paused = any(isinstance(leaf, StepFailed) and leaf.exhausted for leaf in _leaves(error))
+        kind, stopped = (Kind.RUN_PAUSED, RunPaused) if paused else (Kind.RUN_FAILED, RunFailed)
+        name, message = type(error).__name__, str(error)
+        _log.warning("run %s of %s: %s", self.info.run_id, self.info.workflow, kind, exc_info=error)
+        return _Ending(kind, {"error": _data(name, message)}, stopped(self.info.run_id, name, message))
+
+    def _stop(self, ending: _Ending) -> None:
+        if self._ending is None:
+            self._ending = ending
+            self.gate.stop()
+            self._closer = spawn(self._end(ending), None, f"{self.info.run_id}.end")
+            self._closer.add_done_callback(self._resolve)
+
+    async def _end(self, ending: _Ending) -> None:
+        self.waits.close()
+        await asyncio.sleep(0)  # a task that was just made starts, so that its cancellation reaches its body
+        await _cancel([scope.task for scope in self.gate.scopes if scope.task is not None])
+        if ending.kind is None:
+            await _cancel(list(self._background))
+        else:
+            await _leave(list(self._background))  # interrupted steps record what they must
+        if ending.kind is None or (self._doubt is not None and ending.kind is not Kind.RUN_NONDETERMINISTIC):
+            return
+        entry = self.entry(ending.kind, ending.plain, key=self.info.key, name=self.info.workflow)
+        await self.append([entry])
+        if ending.kind is Kind.RUN_DONE and not self.ended.done():
+            self.ended.set_result(decode(entry.payload)["value"])
+
+    def _resolve(self, closer: "asyncio.Task[None]") -> None:
+        assert self._ending is not None
+        self.core.ended(self)
+        failed = None if closer.cancelled() else closer.exception()
+        if not self.ended.done():
+            self.ended.set_exception(
+                failed or self._doubt or self._ending.error or EngineClosed(f"run {self.info.run_id} was cut off")
+            )
+            self.ended.exception()  # nobody has to ask for it
+
+
+def _data(name: str, message: str) -> dict[str, str]:
+    return {"type": name, "message": message}
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    inner: Sequence[BaseException] = ()
+    if isinstance(error, BaseExceptionGroup):
+        inner = error.exceptions
+    elif isinstance(error, SettleFailed):
+        inner = error.errors
+    return [leaf for one in inner for leaf in _leaves(one)] if inner else [error]
+
+
+async def _cancel(tasks: Sequence["asyncio.Task[Any]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    await _leave(tasks)
+
+
+async def _leave(tasks: Sequence["asyncio.Task[Any]"]) -> None:
+    if tasks:
+        _, late = await asyncio.wait(tasks, timeout=STOP_S_MAX)
+        for task in late:
+            _log.error("task %s did not leave within %s s", task.get_name(), STOP_S_MAX)

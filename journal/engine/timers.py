@@ -1,0 +1,94 @@
+"""All deadlines of the engine on one heap with one wake-up of the loop; nothing polls.
+
+Within one process life a timer counts the clock's monotonic nanoseconds.  One that is restored after a restart is
+due at its wall time if the clock is trusted then; otherwise what remained when it was set counts from the restart:
+late, never early.  When trust comes back later, the wall time counts again.
+"""
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from journal.engine.ports import Clock
+
+__all__ = ("Timer", "Timers", "due_wall")
+
+NAP_S_MAX = 60.0  # a suspended box or a wall clock that became trusted is noticed within a minute
+_NS_PER_S = 1_000_000_000
+
+
+@dataclass(slots=True, order=True)
+class Timer:
+    """One deadline; cancelling is lazy, the heap drops it when it comes up."""
+
+    due_ns: int
+    number: int
+    due_wall: datetime | None = field(compare=False)  # set only where the wall clock may decide: after a restart
+    callback: Callable[[], None] | None = field(compare=False)
+
+    def cancel(self) -> None:
+        """Never call back."""
+        self.callback = None
+
+
+def due_wall(clock: Clock, remaining_s: float) -> datetime | None:
+    """The wall time to store with a timer; None when the clock is not trusted."""
+    return clock.now() + timedelta(seconds=remaining_s) if clock.trusted() else None
+
+
+class Timers:
+    """The heap.  `check` is called by the loop, and by whoever knows that the clock was moved."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._heap: list[Timer] = []
+        self._walls = 0  # timers on the heap that carry a wall time
+        self._count = 0
+        self._handle: asyncio.TimerHandle | None = None
+
+    def after(self, remaining_s: float, callback: Callable[[], None], *, wall: datetime | None = None) -> Timer:
+        """Call back in `remaining_s` seconds; `wall` is the stored wall time of a restored timer."""
+        if wall is not None and self._clock.trusted():
+            remaining_s = (wall - self._clock.now()).total_seconds()
+        self._count += 1
+        timer = Timer(self._clock.monotonic_ns() + int(remaining_s * _NS_PER_S), self._count, wall, callback)
+        heapq.heappush(self._heap, timer)
+        self._walls += wall is not None
+        self._arm()
+        return timer
+
+    def check(self) -> None:
+        """Call back whatever is due, then sleep until the next."""
+        self._bring_walls_forward()
+        while self._heap and (self._heap[0].callback is None or self._heap[0].due_ns <= self._clock.monotonic_ns()):
+            timer = heapq.heappop(self._heap)
+            self._walls -= timer.due_wall is not None
+            if timer.callback is not None:
+                timer.callback()
+        self._arm()
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._heap.clear()
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _bring_walls_forward(self) -> None:
+        if not self._walls or not self._clock.trusted():
+            return
+        now, now_ns = self._clock.now(), self._clock.monotonic_ns()
+        for timer in self._heap:
+            if timer.due_wall is not None:
+                timer.due_ns = now_ns + int((timer.due_wall - now).total_seconds() * _NS_PER_S)
+        heapq.heapify(self._heap)
+
+    def _arm(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        if self._heap:
+            wait_s = (self._heap[0].due_ns - self._clock.monotonic_ns()) / _NS_PER_S
+            self._handle = asyncio.get_running_loop().call_later(max(0.0, min(wait_s, NAP_S_MAX)), self.check)
