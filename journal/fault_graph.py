@@ -35,6 +35,7 @@ from journal.graph_schema import (
     model_node,
     row_of,
     rows_of,
+    seed_identity,
 )
 
 __all__ = (
@@ -64,6 +65,7 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
 NOW = "tx_to IS NULL AND valid_to IS NULL"
 TABLES = ("node", "edge", "exemplar", "replay_log")
 Key = tuple[str, str, str]
+Seed = tuple[Sequence[SeedNode], Sequence[SeedEdge]]
 
 
 class FaultGraph:
@@ -82,7 +84,7 @@ class FaultGraph:
         try:
             connection = duckdb.connect(str(path), config=CONFIG)
         except duckdb.Error as err:
-            locked = "lock" in str(err).lower() and isinstance(err, duckdb.IOException)
+            locked = isinstance(err, duckdb.IOException) and "Could not set lock" in str(err)
             raise (Transient if locked else Fatal)(f"{path}: {err}") from err
         graph = cls(connection)
         try:
@@ -104,7 +106,7 @@ class FaultGraph:
         Raises BadInput where the graph was seeded from other knowledge, or learned before it was seeded: then
         `open_or_rebuild` starts anew.
         """
-        identity = _seed_identity(nodes, edges)
+        identity = seed_identity(nodes, edges)
         with self._use(write=True) as db:
             log = rows_of(db, "SELECT episode_id FROM replay_log ORDER BY tx LIMIT 1")
             if log == [(identity,)]:
@@ -124,8 +126,8 @@ class FaultGraph:
 
         `seq` (≥ 1) is the journal's sequence number of the verdict and becomes the transaction time, raised above
         the last one where verdicts arrive out of order.  An (episode_id, rule_version) that was counted before
-        changes nothing and returns the same changes again.  `graph_rules` says what counts how much.
-        Raises BadInput where `final_cause` names a node that is no failure mode.
+        changes nothing and returns the same changes again.  `graph_rules` says what counts how much.  A `final_cause`
+        that the graph knows as something other than a failure mode counts as not named: a history must always replay.
         """
         if seq < 1:
             raise BadInput(f"transaction time starts at 1, not {seq}")
@@ -206,12 +208,15 @@ class FaultGraph:
             return _changes(db, done)
         tx = max(seq, last + 1)
 
+        if _is_no_mode(db, episode.final_cause):
+            episode = episode.model_copy(update={"final_cause": None})
+
         def first_cause(code: str) -> str | None:
             ranked = _rank(db, shown(episode, code), episode.model, 1)
             return ranked[0].cause if ranked else None
 
         items = tallies(episode, first_cause)
-        _add_nodes(db, episode, items, tx)
+        _add_nodes(db, items, tx)
         changes = _supersede(db, items, episode, tx)
         _keep_exemplar(db, episode, items, tx)
         insert(db, "replay_log", [(tx, episode.episode_id, episode.rule_version)])
@@ -236,42 +241,53 @@ class FaultGraph:
                 raise Fatal(f"fault graph: {err}") from err
 
 
-def open_or_rebuild(
-    path: Path, seed: tuple[Sequence[SeedNode], Sequence[SeedEdge]], episodes: Sequence[tuple[Episode, int]]
-) -> tuple[FaultGraph, str]:
+def open_or_rebuild(path: Path, seed: Seed, episodes: Sequence[tuple[Episode, int]]) -> tuple[FaultGraph, str]:
     """The graph that `seed` and `episodes` (with their `seq`, in journal order) make, and what had to be done.
 
     An intact file is only completed.  A damaged one is set aside as `<name>.damaged` (the latest is kept) and one
-    made from another seed or history is made anew; the second result says so, empty where all was well.
-    Raises Transient where another process holds the file.
+    made from another seed or history is made anew; where the disk refuses even that, the graph lives in memory.  The
+    second result says so, empty where all was well.  Raises Transient where another process holds the file.
     """
-    note = ""
     try:
         graph = FaultGraph.open(path)
     except Fatal as err:
+        return _anew(path, seed, episodes, f"set aside a damaged fault graph: {err}")
+    try:
+        graph.check()
+        graph.seed(*seed)
+        if _continues(graph.replayed(), episodes):
+            for episode, seq in episodes:
+                graph.consolidate(episode, seq)
+            return graph, ""
+        graph.rebuild(episodes)
+    except BadInput:
+        note = "made the fault graph anew: its seed has changed"
+    except Fatal as err:
         note = f"set aside a damaged fault graph: {err}"
     else:
-        try:
-            graph.check()
-            graph.seed(*seed)
-            if _continues(graph.replayed(), episodes):
-                for episode, seq in episodes:
-                    graph.consolidate(episode, seq)
-            else:
-                note = "rebuilt the fault graph: it did not agree with the journal"
-                graph.rebuild(episodes)
-        except BadInput:
-            note = "made the fault graph anew: its seed has changed"
-        except Fatal as err:
-            note = f"set aside a damaged fault graph: {err}"
-        else:
-            return graph, note
-        graph.close()
-    _set_aside(path)
+        return graph, "rebuilt the fault graph: it did not agree with the journal"
+    graph.close()
+    return _anew(path, seed, episodes, note)
+
+
+def _anew(path: Path, seed: Seed, episodes: Sequence[tuple[Episode, int]], note: str) -> tuple[FaultGraph, str]:
+    try:
+        _set_aside(path)
+        return _made(path, seed, episodes), note
+    except (Fatal, OSError) as err:
+        in_memory = f"{note}; it is held in memory, because the file cannot be made: {err}"
+        return _made(Path(":memory:"), seed, episodes), in_memory
+
+
+def _made(path: Path, seed: Seed, episodes: Sequence[tuple[Episode, int]]) -> FaultGraph:
     graph = FaultGraph.open(path)
-    graph.seed(*seed)
-    graph.rebuild(episodes)
-    return graph, note
+    try:
+        graph.seed(*seed)
+        graph.rebuild(episodes)
+    except Fatal:
+        graph.close()
+        raise
+    return graph
 
 
 def _continues(log: Sequence[tuple[str, int]], episodes: Sequence[tuple[Episode, int]]) -> bool:
@@ -303,18 +319,24 @@ def _rank(
     return rank_edges(names, evidence, history, limit)
 
 
-def _add_nodes(db: duckdb.DuckDBPyConnection, episode: Episode, items: Sequence[Tally], tx: int) -> None:
-    """Nodes that the episode is the first to name; refuses a cause that is known as something else."""
-    wanted = {item.dst: "AssetModel" if item.etype == OBSERVED_IN else "Indicator" for item in items}
-    wanted |= {item.src: "Indicator" for item in items if item.etype == OBSERVED_IN}
-    wanted |= {item.src: "FailureMode" for item in items if item.etype == EVIDENCED_BY}
-    if episode.final_cause is not None and episode.final_cause in wanted:
-        wanted[episode.final_cause] = "FailureMode"
+def _is_no_mode(db: duckdb.DuckDBPyConnection, cause: str | None) -> bool:
+    """Indicators have a dot in their name, failure modes never."""
+    if cause is None or "." in cause:
+        return cause is not None
+    return bool(rows_of(db, "SELECT 1 FROM node WHERE name = ? AND ntype <> 'FailureMode' LIMIT 1", [cause]))
+
+
+def _add_nodes(db: duckdb.DuckDBPyConnection, items: Sequence[Tally], tx: int) -> None:
+    """Nodes that the episode is the first to name."""
+    wanted: dict[str, str] = {}
+    for item in items:
+        evidence = item.etype == EVIDENCED_BY
+        is_mode = evidence or "." not in item.src
+        wanted.setdefault(item.src, "FailureMode" if is_mode else "Indicator")
+        wanted.setdefault(item.dst, "Indicator" if evidence else "AssetModel")
     marks = ", ".join("?" * len(wanted)) or "NULL"
-    sql = f"SELECT name, ntype FROM node WHERE name IN ({marks})"  # noqa: S608 - question marks only
-    known = dict(rows_of(db, sql, list(wanted)))
-    if known.get(episode.final_cause, "FailureMode") != "FailureMode":
-        raise BadInput(f"final_cause: {episode.final_cause} is known as {known[episode.final_cause]}")
+    found = rows_of(db, f"SELECT name FROM node WHERE name IN ({marks})", list(wanted))  # noqa: S608 - question marks
+    known = {name for (name,) in found}
     insert(db, "node", [(name, wanted[name], "episode", tx) for name in sorted(wanted) if name not in known])
 
 
@@ -375,8 +397,3 @@ def _changes(db: duckdb.DuckDBPyConnection, tx: int) -> tuple[EdgeChange, ...]:
     before = {edge.key: edge for edge in edges_where(db, "tx_to = ?", [tx])}
     after = edges_where(db, "tx_from = ? ORDER BY etype, src, dst", [tx])
     return tuple(EdgeChange(before=before.get(edge.key), after=edge) for edge in after)
-
-
-def _seed_identity(nodes: Sequence[SeedNode], edges: Sequence[SeedEdge]) -> str:
-    rows = sorted(repr(item) for item in (*nodes, *edges))
-    return "seed:" + hashlib.sha256("\n".join(rows).encode()).hexdigest()

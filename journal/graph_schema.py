@@ -5,6 +5,7 @@ Nodes are named in snake_case (failure modes, mechanisms, effects, actions), as 
 a confirmed episode, so that sums are exact and do not depend on their order.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,6 +35,7 @@ __all__ = (
     "model_node",
     "row_of",
     "rows_of",
+    "seed_identity",
 )
 
 MAX_INDICATORS = 64  # an incident attaches a bounded number of findings; more indicators than that are noise
@@ -163,6 +165,12 @@ def code_node(code: str) -> str:
 def model_node(model: str) -> str:
     """The node of an asset model; prefixed so that no nameplate can pose as a failure mode."""
     return MODEL_PREFIX + model
+
+
+def seed_identity(nodes: Sequence[SeedNode], edges: Sequence[SeedEdge]) -> str:
+    """Names a seed by its content; the replay log begins with it."""
+    rows = sorted(repr(item) for item in (*nodes, *edges))
+    return "seed:" + hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
 def rows_of(db: duckdb.DuckDBPyConnection, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:

@@ -195,10 +195,16 @@ def test_what_was_never_seen_is_learned_as_a_new_edge(graph):
     assert "new_mode" in names(graph.rank(["SPDC.PaDschAlm"], "TR-40", 9))
 
 
-def test_a_cause_that_is_something_else_is_refused_and_nothing_is_written(graph):
+@pytest.mark.parametrize("cause", ["tank_rupture", "dga.D1", "SIML.New"])
+def test_a_cause_that_is_something_else_counts_as_not_named(graph, cause):
+    changes = graph.consolidate(episode(final_cause=cause), 10)
+    assert cause not in {change.after.src for change in changes if change.after.etype == "EVIDENCED_BY"}
+    assert change_of(changes, "selector_arcing", "dga.D2").after.weight_for == 1
+    assert graph.exemplars(cause, "TR-40") == ()
+
+
+def test_transaction_time_starts_at_one_and_a_refusal_writes_nothing(graph):
     before = graph.digest()
-    with pytest.raises(BadInput, match="tank_rupture is known as Effect"):
-        graph.consolidate(episode(final_cause="tank_rupture"), 10)
     with pytest.raises(BadInput, match="starts at 1"):
         graph.consolidate(episode(), 0)
     assert graph.digest() == before
@@ -325,6 +331,12 @@ def test_a_damaged_file_is_set_aside_and_made_anew(tmp_path, offset):
     assert (tmp_path / "graph.duckdb.damaged").exists()
 
 
+def test_without_a_disk_the_graph_lives_in_memory(tmp_path):
+    digest, note = digest_of(tmp_path / "missing" / "graph.duckdb", HISTORY)
+    assert "held in memory" in note
+    assert digest == digest_of(tmp_path / "graph.duckdb", HISTORY)[0]
+
+
 def test_every_block_is_read_when_opening(tmp_path):
     path = tmp_path / "graph.duckdb"
     expected, _ = digest_of(path, HISTORY)
@@ -424,6 +436,7 @@ class Consolidation(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.graph.close()
+        del self.graph
         shutil.rmtree(self.folder)
 
 
