@@ -16,8 +16,9 @@ from statistics import median
 
 from drivers.base import Point, Quality, Sample
 from models.dga.gases import MAX_UL_L, Gases
+from models.findings import EvidenceSample
 
-__all__ = ("Cycle", "CycleDetector", "Reading", "Window", "above_detection", "reliable_gases")
+__all__ = ("Cycle", "CycleDetector", "Reading", "Window", "above_detection", "reliable_gases", "window_of")
 
 MAX_CYCLES = 288  # a day of a device that measures every five minutes
 MIN_RELIABLE = 5  # cycles at one level before it is diagnosed; odd, so that a median is a measured value
@@ -55,6 +56,7 @@ class Reading:
     gases: Gases | None
     cycles: tuple[Cycle, ...] = ()
     reason: str = ""
+    quiet: bool = False  # enough reliable cycles, and nothing in them stands out of the device's noise
 
 
 class CycleDetector:
@@ -119,9 +121,32 @@ class Window:
         """Append the newest cycle; the oldest falls out when the window is full."""
         self._cycles.append(cycle)
 
+    @property
+    def newest(self) -> Cycle:
+        """The last cycle; the window must not be empty."""
+        return self._cycles[-1]
+
+    @property
+    def count(self) -> int:
+        """Cycles since the agent first saw the group, those included that have fallen out."""
+        return self._cycles[-1].number if self._cycles else 0
+
     def since(self, time: datetime) -> tuple[Cycle, ...]:
         """The cycles at or after `time`, oldest first."""
         return tuple(cycle for cycle in self._cycles if cycle.time >= time)
+
+
+def window_of(evidence: Sequence[EvidenceSample]) -> Window:
+    """The cycles that a finding carries by value, as a window again."""
+    cycles: dict[int, Cycle] = {}
+    for sample in evidence:
+        if isinstance(sample.value, int | float) and sample.quality is Quality.GOOD:
+            cycle = cycles.setdefault(sample.cycle, Cycle(sample.cycle, sample.time, {}))
+            cycle.values[sample.point_id.partition("/")[2]] = float(sample.value)
+    window = Window()
+    for number in sorted(cycles):
+        window.add(cycles[number])
+    return window
 
 
 def above_detection(gases: Gases) -> bool:
@@ -158,7 +183,7 @@ def reliable_gases(window: Window, now: datetime | None = None, span: timedelta 
         return Reading(None, newest, "a value is no concentration")
     gases = _medians(newest)
     if not above_detection(gases):
-        return Reading(None, newest, "gases at the device's detection limits")
+        return Reading(None, newest, "gases at the device's detection limits", quiet=True)
     return Reading(gases, newest)
 
 

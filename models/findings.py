@@ -67,6 +67,7 @@ class Family(StrEnum):
     LOSS_OF_GAS = "loss_of_gas"  # SF6
     ANOMALY = "anomaly"  # a statistical model sees something that no rule names
     OVERHEATING = "overheating"  # hot spot or top oil over its limit
+    SENSOR = "sensor"  # the measurement is gone, not the machine
 
 
 FAMILY: dict[FaultCode, Family] = {

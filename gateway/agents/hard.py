@@ -1,0 +1,235 @@
+"""The hard agent: one per asset; samples in, judgements out, by rules and an ONNX model, never a language model.
+
+A poll is not a measurement: samples are gathered into device cycles first, and every rule, delay and window
+counts cycles.  BAD, STALE and UNCERTAIN samples never reach a rule.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import NAMESPACE_URL, uuid5
+
+from drivers.base import Clock, Point, Quality, Sample
+from gateway.agents.rules import Rule, Sight, rules_for
+from gateway.alarms import Judgement
+from models.anomaly import AnomalyModel
+from models.asset import Asset
+from models.features import Cycle, CycleDetector, Window
+from models.findings import EvidenceSample, Fact, Family, Finding, Severity
+
+__all__ = ("HardAgent",)
+
+DAY = timedelta(days=1)
+EVIDENCE_CYCLES = 5  # five cycles of at most twelve points fit into a finding's 64 samples
+EVIDENCE_SAMPLES_MAX = 64
+
+
+@dataclass(slots=True)
+class _Group:
+    """Points that the device renews together."""
+
+    points: tuple[Point, ...]
+    detector: CycleDetector
+    window: Window
+    lost_since_ns: int | None = None
+    lost_reported: bool = False
+
+
+@dataclass(slots=True)
+class _Watch:
+    """One rule and what it saw so far."""
+
+    rule: Rule
+    onset: datetime | None = None
+    absent_cycles: int = field(default=0)
+
+
+class HardAgent:
+    """Watches one asset."""
+
+    def __init__(
+        self,
+        asset: Asset,
+        points: Iterable[Point],
+        clock: Clock,
+        *,
+        model: AnomalyModel | None = None,
+        time_factor: float = 1.0,
+        clear_after_cycles: int = 20,
+        lost_delay_s: float = 30.0,
+    ) -> None:
+        self.asset = asset
+        self._clock = clock
+        self._clear_after_cycles = clear_after_cycles
+        self._lost_delay_ns = int(lost_delay_s * 1e9)
+        self._points = {point.id: point for point in points}
+        self._groups = {
+            name: _Group(members, CycleDetector(members), Window())
+            for name, members in _by_group(self._points.values()).items()
+        }
+        self._latest: dict[str, float] = {}
+        self._quality: dict[str, Quality] = {}
+        indicators = [point.indicator for point in self._points.values()]
+        self._watches = [_Watch(rule) for rule in rules_for(asset, indicators, model, DAY / time_factor)]
+
+    @property
+    def qualities(self) -> dict[str, Quality]:
+        """Last quality of each point, by point id."""
+        return dict(self._quality)
+
+    @property
+    def cycle_counts(self) -> dict[str, int]:
+        """Measurements seen, by group."""
+        return {name: group.window.count for name, group in self._groups.items()}
+
+    def warm(self, samples: Sequence[Sample]) -> None:
+        """Rebuild windows at boot from samples that were kept; judges nothing."""
+        for batch in _by_time(samples):
+            self._absorb(batch)
+
+    def continue_alarms(self, definitions: Iterable[str]) -> None:
+        """At boot: conditions that stand in the journal, so that their end is seen too."""
+        if "MeasurementLost" in set(definitions):
+            for group in self._groups.values():
+                group.lost_reported = True
+
+    def measurements(self, indicator: str) -> int:
+        """Device cycles seen of the group that this indicator belongs to."""
+        point = self._points.get(f"{self.asset.id}/{indicator}")
+        return self._groups[point.group].window.count if point else 0
+
+    def observe(self, samples: Sequence[Sample]) -> list[Judgement]:
+        """What the samples of one delivery change; every sample must be of this asset."""
+        judgements = []
+        for group, cycle in self._absorb(samples):
+            judgements += self._judge(group, cycle)
+        return judgements + self._judge_lost()
+
+    def _absorb(self, samples: Sequence[Sample]) -> list[tuple[_Group, Cycle]]:
+        by_group: dict[str, list[Sample]] = {}
+        for sample in samples:
+            point = self._points[sample.point_id]
+            self._quality[point.id] = sample.quality
+            if sample.quality is Quality.GOOD and isinstance(sample.value, int | float) and not sample.test:
+                self._latest[point.indicator] = float(sample.value)
+            else:
+                self._latest.pop(point.indicator, None)
+            by_group.setdefault(point.group, []).append(sample)
+        cycles = []
+        for name, members in by_group.items():
+            group = self._groups[name]
+            self._note_presence(group, members)
+            cycle = group.detector.feed(members)
+            if cycle is not None:
+                group.window.add(cycle)
+                cycles.append((group, cycle))
+        return cycles
+
+    def _judge(self, group: _Group, cycle: Cycle) -> list[Judgement]:
+        members = {point.indicator for point in group.points}
+        judgements = []
+        for watch in self._watches:
+            if watch.rule.trigger not in members:
+                continue
+            sight = watch.rule.look(group.window, self._latest)
+            if sight is not None:
+                judgements += self._weigh(watch, sight, group, cycle)
+        return judgements
+
+    def _weigh(self, watch: _Watch, sight: Sight, group: _Group, cycle: Cycle) -> list[Judgement]:
+        if sight.severity is Severity.NONE:
+            watch.absent_cycles += 1
+            if watch.absent_cycles < self._clear_after_cycles:
+                return []
+            watch.onset = None
+            return [Judgement(asset_id=self.asset.id, definition=watch.rule.definition, finding=None)]
+        watch.absent_cycles = 0
+        watch.onset = watch.onset or cycle.time
+        finding = self._finding(watch.rule.definition, sight, watch.onset, cycle.time, self._evidence(group))
+        return [Judgement(asset_id=self.asset.id, definition=watch.rule.definition, finding=finding, value=sight.value)]
+
+    def _finding(
+        self, definition: str, sight: Sight, first: datetime, last: datetime, evidence: tuple[EvidenceSample, ...]
+    ) -> Finding:
+        return Finding(
+            id=str(uuid5(NAMESPACE_URL, f"{self.asset.id}/{definition}/{sight.code}/{last.isoformat()}")),
+            asset_id=self.asset.id,
+            indicator=sight.indicator,
+            method=sight.method,
+            code=sight.code,
+            family=sight.family,
+            severity=sight.severity,
+            confidence=sight.confidence,
+            first_time=first,
+            last_time=last,
+            evidence=evidence,
+            facts=sight.facts,
+            assumptions=sight.assumptions,
+        )
+
+    def _evidence(self, group: _Group) -> tuple[EvidenceSample, ...]:
+        samples = [
+            EvidenceSample(
+                point_id=f"{self.asset.id}/{indicator}",
+                value=value,
+                quality=Quality.GOOD,
+                time=cycle.time,
+                cycle=cycle.number,
+            )
+            for cycle in list(group.window)[-EVIDENCE_CYCLES:]
+            for indicator, value in sorted(cycle.values.items())
+        ]
+        return tuple(samples[-EVIDENCE_SAMPLES_MAX:])
+
+    def _note_presence(self, group: _Group, samples: Sequence[Sample]) -> None:
+        if any(sample.quality is not Quality.STALE for sample in samples):
+            group.lost_since_ns = None
+        elif group.lost_since_ns is None and all(
+            self._quality.get(point.id) is Quality.STALE for point in group.points
+        ):
+            group.lost_since_ns = self._clock.monotonic_ns()
+
+    def _judge_lost(self) -> list[Judgement]:
+        """Raise when every point of a group has been STALE for the delay; clear when it is back."""
+        judgements = []
+        now_ns = self._clock.monotonic_ns()
+        for group in self._groups.values():
+            lost = group.lost_since_ns is not None and now_ns - group.lost_since_ns >= self._lost_delay_ns
+            if lost and not group.lost_reported:
+                group.lost_reported = True
+                judgements.append(self._lost_judgement(group))
+            elif group.lost_since_ns is None and group.lost_reported:
+                group.lost_reported = False
+                if not any(other.lost_reported for other in self._groups.values()):
+                    judgements.append(Judgement(asset_id=self.asset.id, definition="MeasurementLost", finding=None))
+        return judgements
+
+    def _lost_judgement(self, group: _Group) -> Judgement:
+        now = self._clock.now()
+        sight = Sight(
+            severity=Severity.ADVISORY,
+            indicator=group.points[0].indicator,
+            method="staleness",
+            code="MeasurementLost",
+            family=Family.SENSOR,
+            confidence=1.0,
+            facts=(Fact(name="stale points", value=float(len(group.points)), unit="1"),),
+        )
+        finding = self._finding("MeasurementLost", sight, now, now, ())
+        value = f"of {group.points[0].indicator} and {len(group.points) - 1} more"
+        return Judgement(asset_id=self.asset.id, definition="MeasurementLost", finding=finding, value=value)
+
+
+def _by_group(points: Iterable[Point]) -> dict[str, tuple[Point, ...]]:
+    groups: dict[str, list[Point]] = {}
+    for point in points:
+        groups.setdefault(point.group, []).append(point)
+    return {name: tuple(members) for name, members in groups.items()}
+
+
+def _by_time(samples: Sequence[Sample]) -> list[list[Sample]]:
+    """Samples of one poll share their receipt time to the nanosecond or nearly so; replay them poll by poll."""
+    batches: dict[datetime, list[Sample]] = {}
+    for sample in sorted(samples, key=lambda sample: sample.received_time):
+        batches.setdefault(sample.received_time, []).append(sample)
+    return list(batches.values())

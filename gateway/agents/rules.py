@@ -1,0 +1,215 @@
+"""The rules of a hard agent: measurements of one asset in, what they show out.
+
+Each rule looks at the device cycles of one group of points and answers with a `Sight`: the condition is there
+(severity above NONE), is absent (NONE), or cannot be judged from what is known (None), in which case nothing
+changes.  Rules hold no state of their own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from models.anomaly import AnomalyModel
+from models.asset import Asset, Nameplate
+from models.dga.consensus import diagnose
+from models.features import Window, reliable_gases
+from models.findings import Fact, Family, Severity
+from models.sf6 import assess
+from models.thermal import ageing_rate, overheating
+
+__all__ = ("GasRule", "PressureRule", "Rule", "Sight", "TemperatureRule", "UnusualRule", "rules_for")
+
+UNUSUAL_CYCLES = 3  # an anomaly counts when it lasts: one cycle may be a transient of the load
+
+INDICATOR_OF = {  # feature of an anomaly model → indicator that feeds it
+    "load_pu": "MMXU.LodPu",
+    "ambient_degc": "STMP.EnvTmp",
+    "top_oil_degc": "SIML.Tmp",
+    "hot_spot_degc": "SPTR.HPTmp",
+    "h2_ul_l": "SIML.H2ppm",
+    "ch4_ul_l": "SIML.CH4ppm",
+    "c2h6_ul_l": "SIML.C2H6ppm",
+    "c2h4_ul_l": "SIML.C2H4ppm",
+    "c2h2_ul_l": "SIML.C2H2ppm",
+    "co_ul_l": "SIML.COppm",
+    "co2_ul_l": "SIML.CO2ppm",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What a rule sees in the latest measurement."""
+
+    severity: Severity
+    indicator: str = ""
+    method: str = ""
+    code: str = ""
+    family: Family = Family.NONE
+    confidence: float = 0.0
+    facts: tuple[Fact, ...] = ()
+    assumptions: tuple[str, ...] = ()
+    value: str = ""  # for the alarm text
+
+
+ABSENT = Sight(severity=Severity.NONE)
+
+
+class Rule(Protocol):
+    """One alarm definition's condition."""
+
+    @property
+    def definition(self) -> str:
+        """Name in the master alarm list."""
+        ...
+
+    @property
+    def trigger(self) -> str:
+        """The indicator whose device cycle makes this rule look."""
+        ...
+
+    def look(self, window: Window, latest: Mapping[str, float]) -> Sight | None:
+        """Judge the newest cycle of the trigger's group; `latest` holds the asset's newest GOOD values."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GasRule:
+    """Duval Triangle 1 and its second opinions behind the IEEE C57.104-2019 gate."""
+
+    nameplate: Nameplate
+    day: timedelta  # 24 hours of device time
+    definition: str = "DgaFault"
+    trigger: str = "SIML.H2ppm"
+
+    def look(self, window: Window, latest: Mapping[str, float]) -> Sight | None:  # noqa: ARG002 - one protocol
+        """Diagnose what the reliability gate lets through; None until there are enough cycles of one level."""
+        reading = reliable_gases(window, window.newest.time, self.day)
+        if reading.gases is None:
+            return ABSENT if reading.quiet else None
+        diagnosis = diagnose(reading.gases, self.nameplate)
+        if diagnosis.severity is Severity.NONE:
+            return ABSENT
+        return Sight(
+            severity=diagnosis.severity,
+            indicator="SIML.CmbuGas",
+            method="dga_consensus",
+            code=str(diagnosis.code or "undecided"),
+            family=Family.MIXED if diagnosis.code is None else diagnosis.family,  # undecided is still a fault
+            confidence=diagnosis.hypotheses[0].probability if diagnosis.hypotheses else 0.0,
+            facts=diagnosis.facts,
+            assumptions=diagnosis.assumptions,
+            value=f"{diagnosis.code or 'fault, type undecided'} (C57.104 status {diagnosis.status})",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TemperatureRule:
+    """Top oil or hot spot over the limits of IEC 60076-7."""
+
+    nameplate: Nameplate
+    definition: str
+    trigger: str
+
+    def look(self, window: Window, latest: Mapping[str, float]) -> Sight | None:  # noqa: ARG002 - one protocol
+        """Compare the newest value with the limits; the ageing rate comes along as a fact."""
+        value_degc = latest.get(self.trigger)
+        if value_degc is None:
+            return None
+        is_hot_spot = self.trigger == "SPTR.HPTmp"
+        judged = overheating(0.0 if is_hot_spot else value_degc, value_degc if is_hot_spot else 0.0)
+        if judged.severity is Severity.NONE:
+            return ABSENT
+        facts = judged.facts
+        if is_hot_spot:
+            facts += (Fact(name="ageing rate", value=ageing_rate(value_degc, self.nameplate.paper), unit="1"),)
+        return Sight(
+            severity=judged.severity,
+            indicator=self.trigger,
+            method="iec_60076_7_limits",
+            code=judged.code,
+            family=Family.OVERHEATING,
+            confidence=1.0,
+            facts=facts,
+            value=f"{value_degc:.0f} degC, limit {facts[1].value:.0f}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PressureRule:
+    """SF6 pressure at 20 °C against the nameplate's alarm and lock-out values."""
+
+    nameplate: Nameplate
+    definition: str = "GasDensityLow"
+    trigger: str = "SIMG.Pres20"
+
+    def look(self, window: Window, latest: Mapping[str, float]) -> Sight | None:  # noqa: ARG002 - one protocol
+        """Compare the newest value with the nameplate; None where the nameplate says nothing."""
+        value_bara = latest.get(self.trigger)
+        if value_bara is None:
+            return None
+        judged = assess(value_bara, self.nameplate)
+        if judged.abstained:
+            return None
+        if judged.severity is Severity.NONE:
+            return ABSENT
+        return Sight(
+            severity=judged.severity,
+            indicator=self.trigger,
+            method="sf6_nameplate_limits",
+            code=judged.code,
+            family=Family.LOSS_OF_GAS,
+            confidence=1.0,
+            facts=judged.facts,
+            assumptions=judged.assumptions,
+            value=f"{value_bara:.2f} bara, limit {judged.facts[1].value:.2f}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UnusualRule:
+    """PCA T² and Q of the asset's own commissioning model."""
+
+    model: AnomalyModel
+    definition: str = "Anomaly"
+    trigger: str = "SIML.H2ppm"
+
+    def look(self, window: Window, latest: Mapping[str, float]) -> Sight | None:
+        """Score the last cycles; the condition is there when all of them are anomalous."""
+        features = self.model.card.features
+        if len(window) < UNUSUAL_CYCLES or any(INDICATOR_OF[name] not in latest for name in features):
+            return None
+        rows = [{**latest, **cycle.values} for cycle in list(window)[-UNUSUAL_CYCLES:]]
+        scores = [self.model.score({name: row[INDICATOR_OF[name]] for name in features}) for row in rows]
+        if not all(score.anomalous for score in scores):
+            return ABSENT
+        score = scores[-1]
+        leader, share = score.contributors[0]
+        return Sight(
+            severity=Severity.ADVISORY,
+            indicator=INDICATOR_OF[leader],
+            method="pca_t2_q",
+            code="Unusual",
+            family=Family.ANOMALY,
+            confidence=0.5,
+            facts=(
+                Fact(name="T2", value=score.t2, unit="1"),
+                Fact(name="T2 limit", value=score.t2_limit, unit="1"),
+                Fact(name="Q", value=score.q, unit="1"),
+                Fact(name="Q limit", value=score.q_limit, unit="1"),
+            ),
+            value=f"led by {leader} ({share:.0%})",
+        )
+
+
+def rules_for(asset: Asset, indicators: Sequence[str], model: AnomalyModel | None, day: timedelta) -> list[Rule]:
+    """The rules that this asset's points can feed."""
+    candidates: list[Rule] = [
+        GasRule(asset.nameplate, day),
+        TemperatureRule(asset.nameplate, "TopOilHigh", "SIML.Tmp"),
+        TemperatureRule(asset.nameplate, "HotSpotHigh", "SPTR.HPTmp"),
+        PressureRule(asset.nameplate),
+    ]
+    if model is not None:
+        candidates.append(UnusualRule(model))
+    return [rule for rule in candidates if rule.trigger in indicators]

@@ -1,0 +1,277 @@
+"""Builds the daemon by hand and runs it: sinks before sources at the start, sources before sinks at the end.
+
+Polling starts before the journal is open: what it brings waits in `Intake`, bounded, until the agents stand.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from functools import partial
+
+from drivers.base import Clock, Source
+from drivers.modbus import ModbusLinkConfig, ModbusSource
+from drivers.mqtt import MqttSink
+from drivers.opcua import OpcuaSource
+from gateway.agents.hard import HardAgent
+from gateway.agents.soft import SoftAgent
+from gateway.agents.wave import WaveAgent
+from gateway.alarms import Alarm, AlarmBook
+from gateway.config import Config
+from gateway.consolidation import consolidate
+from gateway.control import serve
+from gateway.desk import Desk
+from gateway.incidents import Incident
+from gateway.intake import Intake
+from gateway.investigation import investigate
+from gateway.memory import open_graph
+from gateway.poller import Poller
+from gateway.publisher import Publisher, status_message
+from gateway.reflex import Reflex
+from gateway.rescue_alarm import rescue_judgements
+from gateway.supervisor import Backoff, Child, supervise
+from gateway.verdicts import Verdicts
+from gateway.views import Views
+from gateway.watchdog import Heartbeats, notify
+from journal import Journal
+from journal.engine import Engine, StepObserver, decode
+from models.anomaly import AnomalyModel
+from models.core import Core
+from models.findings import Finding
+
+__all__ = ("run_gateway",)
+
+log = logging.getLogger(__name__)
+
+WATCHDOG_FEED_S = 5.0  # a third of the unit's WatchdogSec leaves room for a slow disk
+DRAIN_LOOK_S = 0.05
+STOP_DRAIN_S = 5.0  # for the outbox, after the sources have stopped
+WARM_UP_S = 86_400.0  # agents rebuild their windows from the last day of device time
+
+
+async def run_gateway(config: Config, clock: Clock, observer: StepObserver | None = None) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises Fatal where the process must start afresh, Misconfigured where a person must mend something.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await _Daemon(config, clock, observer).run(stop)
+    except BaseExceptionGroup as group:
+        raise _first_leaf(group) from group
+
+
+class _Daemon:
+    """One life of the gateway."""
+
+    def __init__(self, config: Config, clock: Clock, observer: StepObserver | None) -> None:
+        self._config = config
+        self._clock = clock
+        self._observer = observer
+        self._simulated = config.gateway.time_factor != 1.0
+        self._heartbeats = Heartbeats(clock)
+        self._intake = Intake()
+        self._pollers = [
+            Poller(source, link.poll_period_s, self._intake, clock, self._heartbeats)
+            for link, source in zip(config.link, _sources(config, clock), strict=True)
+        ]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Poll, open what lasts, connect both, publish; then stop the other way round."""
+        async with asyncio.TaskGroup() as group:
+            children = [Child(f"poller.{poller.source.name}", poller.run) for poller in self._pollers]
+            polling = [group.create_task(supervise(child, self._clock), name=child.name) for child in children]
+            async with self._opened() as (journal, engine, desk, reflex, soft), asyncio.TaskGroup() as working:
+                tasks = await self._start(working, journal, engine, desk, reflex, soft)
+                await stop.wait()
+                notify("STOPPING=1\nSTATUS=stopping: draining alarms")
+                _cancel(polling)
+                await _drain(reflex, journal)
+                _cancel(tasks)
+        log.info("%s stopped", self._config.gateway.id)
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[tuple[Journal, Engine, Desk, Reflex, SoftAgent]]:
+        config, clock = self._config, self._clock
+        config.gateway.state_dir.mkdir(parents=True, exist_ok=True)
+        async with AsyncExitStack() as stack:
+            journal = await Journal.open(config.gateway.state_dir, clock)
+            stack.push_async_callback(journal.close)
+            graph = await open_graph(config.gateway.state_dir, journal)
+            stack.callback(graph.close)
+            core = Core(config.core)
+            stack.push_async_callback(core.close)
+            await core.start()
+            book = AlarmBook(config.gateway.id, config.gateway.site, config.asset, clock, simulated=self._simulated)
+            book.restore([decode(record.payload, Alarm) for record in await journal.store.latest("alarm")])
+            soft = SoftAgent(
+                config.gateway.id,
+                config.asset,
+                clock,
+                buffer_bytes=config.memory.buffer_bytes,
+                reinvestigate_after_s=config.investigation.reinvestigate_after_s,
+            )
+            criticality = {asset.id: asset.criticality for asset in config.asset}
+            desk = Desk(
+                book=book,
+                core=core,
+                graph=graph,
+                outbox=journal.outbox,
+                criticality=lambda asset_id: criticality.get(asset_id, 5),
+                episode_seq=partial(_episode_seq, journal),
+                incident=partial(_incident, journal),
+                incident_closed=soft.close,
+            )
+            engine = Engine(journal.store, clock, services=desk, observer=self._observer)
+            engine.register(investigate, consolidate)
+            desk.engine = engine
+            stack.push_async_callback(engine.close)
+            hard = self._hard_agents(journal, book)
+            wave = WaveAgent(config.edge, self._boost)
+            reflex = Reflex(journal, book, config.asset, hard, soft, wave, self._heartbeats)
+            yield journal, engine, desk, reflex, soft
+
+    async def _start(
+        self,
+        group: asyncio.TaskGroup,
+        journal: Journal,
+        engine: Engine,
+        desk: Desk,
+        reflex: Reflex,
+        soft: SoftAgent,
+    ) -> list[asyncio.Task[None]]:
+        """Start what works on the open journal; returns its tasks."""
+        config, gateway_id = self._config, self._config.gateway.id
+        verdicts = Verdicts(desk)
+        topics = [f"blackstart/{gateway_id}/command/verdict"] if config.scada.commands == "broker_acl" else []
+        will = status_message(gateway_id, online=False, simulated=self._simulated)
+        online = status_message(gateway_id, online=True, simulated=self._simulated)
+        sink = MqttSink(config.mqtt, will=will, subscriptions=topics)
+        publisher = Publisher(sink, journal.outbox, online, verdicts.hear, self._clock, self._heartbeats)
+        views = Views(config, journal, desk, verdicts, self._pollers, reflex, publisher)
+
+        async def open_incident(incident: Incident) -> None:
+            timeout = timedelta(days=config.investigation.verdict_timeout_days)
+            await engine.start(investigate, incident, timeout, key=incident.id)
+
+        children = [
+            Child("publisher", publisher.run, backoff=Backoff(first_s=0.2, most_s=15.0)),
+            Child("reflex", lambda: reflex.run(open_incident, sink.send)),
+            Child("control", lambda: serve(config.gateway.state_dir, views.handlers())),
+            Child("watchdog", lambda: self._feed_watchdog(journal)),
+        ]
+        resumed = await engine.resume()
+        incidents = await _open_incidents(journal)
+        soft.restore(await _admitted_findings(journal), incidents)
+        for incident in incidents:
+            await open_incident(incident)  # does nothing where its run exists
+        for judgement in rescue_judgements(gateway_id, journal.rescue_notes, self._clock):
+            reflex.raise_own(judgement)
+        self._intake.connect(reflex.accept)
+        log.info("%s runs: %d links, %d open runs resumed", gateway_id, len(self._pollers), len(resumed))
+        notify("READY=1")
+        return [group.create_task(supervise(child, self._clock), name=child.name) for child in children]
+
+    async def _feed_watchdog(self, journal: Journal) -> None:
+        """Feed while every loop comes round, success or not, and the journal's writer is not stuck."""
+        while True:
+            late = self._heartbeats.late()
+            stuck = journal.store.stuck_s > WATCHDOG_FEED_S * 4
+            if late or stuck:
+                notify(f"STATUS=late: {', '.join(late) or 'journal writer'}")
+                log.error("late: %s", ", ".join(late) or "journal writer")
+            else:
+                connected = sum(poller.stats.connected for poller in self._pollers)
+                waiting = len(journal.outbox.pending())
+                notify(f"WATCHDOG=1\nSTATUS={connected}/{len(self._pollers)} links up, {waiting} messages waiting")
+            await asyncio.sleep(WATCHDOG_FEED_S)
+
+    def _hard_agents(self, journal: Journal, book: AlarmBook) -> dict[str, HardAgent]:
+        config = self._config
+        models = {item.asset: AnomalyModel.load(item.file) for item in config.anomaly_model}
+        points = [point for poller in self._pollers for point in poller.source.points]
+        agents = {}
+        for asset in config.asset:
+            own = [point for point in points if point.asset_id == asset.id]
+            agent = HardAgent(
+                asset,
+                own,
+                self._clock,
+                model=models.get(asset.id),
+                time_factor=config.gateway.time_factor,
+                clear_after_cycles=config.alarm.clear_after_cycles,
+                lost_delay_s=config.alarm.measurement_lost_delay_s,
+            )
+            since = self._clock.now() - timedelta(seconds=WARM_UP_S / config.gateway.time_factor)
+            agent.warm(journal.samples.recent([point.id for point in own], since))
+            agent.continue_alarms(alarm.definition for alarm in book.standing() if alarm.asset_id == asset.id)
+            agents[asset.id] = agent
+        return agents
+
+    def _boost(self, asset_id: str, for_s: float) -> None:
+        for poller in self._pollers:
+            if asset_id in poller.assets:
+                poller.boost(for_s / self._config.gateway.time_factor)
+
+
+def _sources(config: Config, clock: Clock) -> Iterable[Source]:
+    scale = 1.0 / config.gateway.time_factor
+    for link in config.link:
+        if isinstance(link, ModbusLinkConfig):
+            yield ModbusSource(link, clock, interval_scale=scale)
+        else:
+            yield OpcuaSource(link, clock, interval_scale=scale)
+
+
+async def _incident(journal: Journal, incident_id: str) -> Incident:
+    incidents = await journal.store.latest("incident.opened")
+    found = next(record for record in incidents if record.key == incident_id)
+    incident: Incident = decode(found.payload, Incident)
+    return incident
+
+
+async def _episode_seq(journal: Journal, episode_id: str) -> int:
+    records = await journal.store.latest("graph.episode")
+    return next(record.seq for record in records if record.key == episode_id)
+
+
+def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+
+
+async def _drain(reflex: Reflex, journal: Journal) -> None:
+    """Commit what was judged and send what was committed, as far as the time allows; the rest waits in the outbox."""
+    try:
+        async with asyncio.timeout(STOP_DRAIN_S):
+            await reflex.settled()
+            while journal.outbox.pending():
+                await asyncio.sleep(DRAIN_LOOK_S)
+    except TimeoutError:
+        log.warning(
+            "stopping with %d message(s) waiting; they are sent after the next start", len(journal.outbox.pending())
+        )
+
+
+def _first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = group.exceptions[0]
+    return _first_leaf(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+async def _admitted_findings(journal: Journal) -> list[Finding]:
+    """What the episodic buffer held; its byte bound drops the oldest."""
+    admitted = {record.key for record in await journal.store.latest("gate") if record.name == "admit"}
+    findings = await journal.store.latest("finding")
+    return [decode(record.payload, Finding) for record in findings if record.key in admitted]
+
+
+async def _open_incidents(journal: Journal) -> Sequence[Incident]:
+    """Incidents that the journal holds as open: their investigation runs, or was cut off before it began."""
+    closed = {record.key for record in await journal.store.latest("incident.closed")}
+    opened = await journal.store.latest("incident.opened")
+    return [decode(record.payload, Incident) for record in opened if record.key not in closed]

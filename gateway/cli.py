@@ -1,0 +1,285 @@
+"""The command line: what people type.  Every command takes `--json` for machines.
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 70 the process must start afresh, 78 wrong configuration.
+"""
+
+import asyncio
+import json
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from drivers.clock import SystemClock
+from drivers.errors import BadInput
+from gateway import __version__
+from gateway.config import Config, load
+
+__all__ = ("app",)
+
+app = typer.Typer(
+    help="Blackstart: watches substation equipment, reasons about faults, loses nothing in a power cut. It only reads.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+runs_app = typer.Typer(help="Durable runs: investigations and consolidations.", no_args_is_help=True)
+graph_app = typer.Typer(help="The fault graph: what memory holds.", no_args_is_help=True)
+train_app = typer.Typer(help="Fit models on this box.", no_args_is_help=True)
+app.add_typer(runs_app, name="runs")
+app.add_typer(graph_app, name="graph")
+app.add_typer(train_app, name="train")
+
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", envvar="BLACKSTART_CONFIG", help="Configuration file.", show_default=True)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+DEFAULT_CONFIG = Path("/etc/blackstart/blackstart.toml")
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, default=str))
+
+
+def _print_table(title: str, rows: list[dict[str, Any]], columns: list[str]) -> None:
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(str(row.get(column, "")) for column in columns))
+    Console().print(table)
+
+
+def _ask(config: Path, cmd: str, **arguments: object) -> Any:
+    from gateway.control import ask  # noqa: PLC0415 - the daemon's parts load only where they are needed
+
+    return ask(load(config).gateway.state_dir, cmd, **arguments)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Options that stand before any command."""
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    config: ConfigOption = DEFAULT_CONFIG,
+    log_level: Annotated[Literal["debug", "info", "warning"], typer.Option(help="How much to log.")] = "info",
+    ledger: Annotated[
+        Path | None, typer.Option(help="Append each step that begins and each that is durable to this file (tests).")
+    ] = None,
+) -> None:
+    """Run the gateway until SIGTERM; what systemd starts."""
+    from gateway.app import run_gateway  # noqa: PLC0415
+    from gateway.ledger import Ledger  # noqa: PLC0415
+
+    logging.basicConfig(level=log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    for noisy in ("asyncua", "pymodbus", "mqtt"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    asyncio.run(run_gateway(load(config), SystemClock(), Ledger(ledger) if ledger else None))
+
+
+@app.command("check-config")
+def check_config(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Check a configuration and show every error at once; exit code 78 where there is one."""
+    checked = load(config)
+    summary = _summary(checked)
+    if as_json:
+        _print_json(summary)
+        return
+    print(f"{config}: good. " + ", ".join(f"{count} {what}" for what, count in summary.items()))
+
+
+def _summary(config: Config) -> dict[str, int]:
+    return {
+        "assets": len(config.asset),
+        "links": len(config.link),
+        "edges": len(config.edge),
+        "anomaly models": len(config.anomaly_model),
+    }
+
+
+@app.command()
+def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Links, points, alarms, outbox and journal of the running daemon."""
+    answer = _ask(config, "status")
+    if as_json:
+        _print_json(answer)
+        return
+    _print_table("links", answer["links"], list(answer["links"][0]))
+    for key in ("points_by_quality", "alarms_standing", "outbox", "journal", "core"):
+        print(f"{key.replace('_', ' ')}: {answer[key]}")
+
+
+@app.command()
+def alarms(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Standing alarms, the most severe first."""
+    rows = _ask(config, "alarms")
+    if as_json:
+        _print_json(rows)
+        return
+    _print_table("standing alarms", rows, ["severity", "text", "stage", "acked_state", "event_time", "run_id"])
+
+
+@runs_app.command("list")
+def runs_list(
+    config: ConfigOption = DEFAULT_CONFIG,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="Newest runs to show.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """Runs, newest first."""
+    rows = _ask(config, "runs", limit=limit)
+    if as_json:
+        _print_json(rows)
+        return
+    _print_table("runs", rows, ["run_id", "workflow", "state", "steps_done", "started"])
+
+
+@runs_app.command("show")
+def runs_show(
+    run_id: Annotated[str, typer.Argument(help="As shown by `blackstart runs list`.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """One run with every step."""
+    row = _ask(config, "run", run_id=run_id)
+    if as_json:
+        _print_json(row)
+        return
+    print(f"{row['run_id']}: {row['workflow']}, {row['state']}")
+    _print_table("steps", row["steps"], ["key", "state", "attempts", "seq"])
+
+
+@graph_app.command("show")
+def graph_show(
+    config: ConfigOption = DEFAULT_CONFIG,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="Edges to show, learned ones first.")] = 30,
+    as_json: JsonOption = False,
+) -> None:
+    """Edges of the fault graph with their counts and sources."""
+    rows = _ask(config, "graph", limit=limit)
+    if as_json:
+        _print_json(rows)
+        return
+    columns = ["etype", "src", "dst", "strength", "confirmed", "suspected", "background", "source"]
+    _print_table("fault graph", rows, columns)
+
+
+@app.command()
+def verdict(
+    run_id: Annotated[str, typer.Argument(help="The investigation, as shown by `blackstart alarms`.")],
+    outcome: Annotated[Literal["confirmed", "rejected", "no_fault_found"], typer.Option(help="How it ended.")],
+    code: Annotated[str, typer.Option(help="IEC 60599 code that was found: PD D1 D2 DT T1 T2 T3 S N.")],
+    basis: Annotated[
+        Literal["internal_inspection", "electrical_test", "lab_analysis", "operator_judgement"],
+        typer.Option(help="What it rests on; only the first two confirm."),
+    ],
+    by: Annotated[str, typer.Option(help="Who says so.")],
+    cause: Annotated[str | None, typer.Option(help="Failure mode, as in `blackstart graph show`.")] = None,
+    note: Annotated[str, typer.Option(help="Kept verbatim.")] = "",
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell an investigation what people found; it teaches memory."""
+    content = {
+        "outcome": outcome,
+        "final_code": code,
+        "basis": basis,
+        "observed_at": datetime.now(UTC).isoformat(),
+        "by": by,
+        "final_cause": cause,
+        "note": note,
+    }
+    answer = _ask(config, "verdict", run_id=run_id, verdict=content)
+    _print_json({"result": answer}) if as_json else print(answer)
+
+
+@app.command()
+def diagnose(
+    h2: Annotated[float, typer.Option(help="Hydrogen, µL/L (ppm).")],
+    ch4: Annotated[float, typer.Option(help="Methane.")],
+    c2h6: Annotated[float, typer.Option(help="Ethane.")],
+    c2h4: Annotated[float, typer.Option(help="Ethylene.")],
+    c2h2: Annotated[float, typer.Option(help="Acetylene.")],
+    co: Annotated[float | None, typer.Option(help="Carbon monoxide.")] = None,
+    co2: Annotated[float | None, typer.Option(help="Carbon dioxide.")] = None,
+    age_years: Annotated[float | None, typer.Option(help="Age of the transformer.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Diagnose one set of dissolved gases; needs no configuration, no daemon, no model."""
+    from gateway.oneshot import diagnose_values  # noqa: PLC0415
+
+    result = diagnose_values(h2=h2, ch4=ch4, c2h6=c2h6, c2h4=c2h4, c2h2=c2h2, co=co, co2=co2, age_years=age_years)
+    if as_json:
+        _print_json({"votes": result.votes, "diagnosis": result.model_dump(mode="json")})
+        return
+    print(result.explanation)
+
+
+@train_app.command("anomaly")
+def train_anomaly(
+    csv: Annotated[Path, typer.Argument(help="Commissioning data; columns as `python -m hil_sim commission` writes.")],
+    asset: Annotated[str, typer.Option(help="Asset that the data come from.")],
+    out: Annotated[Path, typer.Option(help="ONNX file to write.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Fit a PCA T² and Q model of one asset's healthy state and write it as ONNX."""
+    try:
+        from models.training.anomaly import train_anomaly as train  # noqa: PLC0415
+    except ModuleNotFoundError as err:
+        raise BadInput(f"training needs the extra `train`: pip install 'blackstart[train]' ({err})") from err
+    report = train(csv, asset, out)
+    result = {
+        "file": str(report.path),
+        "sha256": report.sha256,
+        "features": report.card.features,
+        "fitted_rows": report.card.fitted_rows,
+        "held_back_rows": report.card.held_back_rows,
+        "held_back_alarms": report.held_back_alarms,
+        "ignored_columns": report.ignored_columns,
+    }
+    if as_json:
+        _print_json(result)
+        return
+    for key, value in result.items():
+        print(f"{key.replace('_', ' ')}: {value}")
+
+
+@app.command()
+def replay(
+    csv: Annotated[Path, typer.Argument(help="Dissolved-gas rows (H2,CH4,C2H6,C2H4,C2H2,fault) or an ETT file (OT).")],
+    rows: Annotated[int, typer.Option(min=1, max=100_000, help="Rows (gases) or hours (oil temperature).")] = 300,
+    seed: Annotated[int, typer.Option(help="Which rows are drawn.")] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Play real measurements through simulated devices, drivers and agents, and compare with the methods alone."""
+    from gateway.replay import replay_file  # noqa: PLC0415
+
+    report = asyncio.run(replay_file(csv, rows, seed))
+    if as_json:
+        _print_json(report)
+        return
+    from gateway.replay import report_text  # noqa: PLC0415
+
+    print(report_text(report))
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="No keyboard; ends by itself.")] = False,
+    core: Annotated[Literal["on", "off"], typer.Option(help="Use the reasoning core.")] = "on",
+    as_json: JsonOption = False,
+) -> None:
+    """Tell the whole story on a simulated substation: fault, alarm, power cut, diagnosis, verdict, memory."""
+    from gateway.demo import run_demo  # noqa: PLC0415
+
+    raise typer.Exit(asyncio.run(run_demo(once=once, core=core == "on", as_json=as_json)))

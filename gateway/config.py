@@ -1,0 +1,196 @@
+"""The configuration: one TOML file into frozen models, and every error of it in one report.
+
+Unknown keys are refused.  `load` is used by `run` and `check-config`; the sample file beside the systemd unit
+names every key.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, ValidationError
+
+from drivers.base import Frozen, Name
+from drivers.errors import Misconfigured
+from drivers.modbus import ModbusLinkConfig
+from drivers.mqtt import MqttConfig
+from drivers.opcua import OpcuaLinkConfig
+from models.asset import Asset
+from models.core import CoreConfig
+from models.risk import AssetEdge
+
+__all__ = ("AlarmConfig", "AnomalyModelConfig", "Config", "GatewayConfig", "InvestigationConfig", "load", "parse")
+
+LINK_PROTOCOLS = ("modbus_tcp", "opcua")
+CONFIG_BYTES_MAX = 1_000_000  # a gateway with 5,000 points stays far below; a wrong path (a log, a disk) does not
+
+
+class GatewayConfig(Frozen):
+    """The box itself."""
+
+    id: Name
+    state_dir: Path = Field(description="journal, samples and graph; must survive a reboot")
+    site: str = Field(default="", max_length=30, description="shown in alarm texts")
+    time_factor: float = Field(
+        default=1.0, gt=0, le=100_000, description="device seconds per real second; not 1 only before a simulator"
+    )
+
+
+class AnomalyModelConfig(Frozen):
+    """A model written by `blackstart train anomaly`."""
+
+    asset: Name
+    file: Path
+
+
+class AlarmConfig(Frozen):
+    """Delays of the alarm definitions."""
+
+    clear_after_cycles: int = Field(default=20, ge=1, le=1000, description="healthy measurements before it clears")
+    measurement_lost_delay_s: float = Field(default=30.0, ge=0, le=86_400)
+
+
+class InvestigationConfig(Frozen):
+    """Bounds of the deliberate path."""
+
+    verdict_timeout_days: float = Field(default=14.0, gt=0, le=365)
+    reinvestigate_after_s: float = Field(default=600.0, ge=0, le=86_400)
+    concurrency: int = Field(default=2, ge=1, le=8)
+
+
+class ScadaConfig(Frozen):
+    """What SCADA may ask of this gateway over MQTT."""
+
+    commands: Literal["off", "broker_acl"] = Field(
+        default="off", description="broker_acl: whoever the broker lets publish on the command topics is trusted"
+    )
+
+
+class MemoryConfig(Frozen):
+    """Bounds of the episodic buffer."""
+
+    buffer_bytes: int = Field(default=4_000_000, ge=10_000, le=256_000_000)
+
+
+Link: TypeAlias = Annotated[ModbusLinkConfig | OpcuaLinkConfig, Field(discriminator="protocol")]
+
+
+class Config(Frozen):
+    """Everything that one gateway needs to know."""
+
+    gateway: GatewayConfig
+    asset: tuple[Asset, ...] = Field(min_length=1, max_length=500)
+    link: tuple[Link, ...] = Field(min_length=1, max_length=200)
+    mqtt: MqttConfig
+    edge: tuple[AssetEdge, ...] = Field(default=(), max_length=5000)
+    anomaly_model: tuple[AnomalyModelConfig, ...] = Field(default=(), max_length=500)
+    core: CoreConfig = CoreConfig()
+    alarm: AlarmConfig = AlarmConfig()
+    investigation: InvestigationConfig = InvestigationConfig()
+    scada: ScadaConfig = ScadaConfig()
+    memory: MemoryConfig = MemoryConfig()
+
+    def asset_by_id(self, asset_id: str) -> Asset:
+        """The asset of that id; `load` has checked that every reference exists."""
+        return next(asset for asset in self.asset if asset.id == asset_id)
+
+
+def load(path: Path) -> Config:
+    """Read and check a configuration file.
+
+    Raises Misconfigured with every error found, one line each: file, key, what is wrong and what would be right.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(CONFIG_BYTES_MAX + 1)
+    except OSError as err:
+        raise Misconfigured(f"{path}: cannot be read: {err.strerror}") from err
+    if len(raw) > CONFIG_BYTES_MAX:
+        raise Misconfigured(f"{path}: larger than {CONFIG_BYTES_MAX} bytes; is this a configuration file?")
+    try:
+        return parse(tomllib.loads(raw.decode()), origin=str(path))
+    except UnicodeDecodeError as err:
+        raise Misconfigured(f"{path}: not UTF-8 text: {err.reason} at byte {err.start}") from err
+    except tomllib.TOMLDecodeError as err:
+        raise Misconfigured(f"{path}: not valid TOML: {err}") from err
+
+
+def parse(raw: Mapping[str, Any], origin: str) -> Config:
+    """Check a configuration that is already a mapping.  Raises Misconfigured as `load` does."""
+    errors = list(_reference_errors(raw))
+    config = None
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as err:
+        errors = list(_described(err)) + errors
+    if errors or config is None:
+        lines = "\n".join(f"  {origin}: {line}" for line in errors)
+        raise Misconfigured(f"{len(errors)} error(s) in the configuration:\n{lines}")
+    return config
+
+
+def _described(err: ValidationError) -> Iterator[str]:
+    details = err.errors(include_url=False)
+    keys = [_key(detail["loc"]) for detail in details]
+    for key, detail in zip(keys, details, strict=True):
+        follows = detail["type"] == "too_short" and any(other.startswith(f"{key}.") for other in keys)
+        if not follows:  # a list of which every item is wrong is not "too short" as well
+            yield _describe(key, detail)
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    """The key as it stands in the file: without the name of the variant that pydantic tried."""
+    return ".".join(str(part) for part in location if part not in LINK_PROTOCOLS)
+
+
+def _describe(key: str, detail: Any) -> str:
+    if detail["type"] == "extra_forbidden":
+        return f"{key}: unknown key; remove it or mend its spelling"
+    if detail["type"] == "missing":
+        return f"{key}: is missing and has no default"
+    if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return f"{key}.protocol: one of {', '.join(LINK_PROTOCOLS)} (found {str(detail['input'])[:80]!r})"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{key}: {message} (found {str(detail['input'])[:80]!r})"
+
+
+def _tables(raw: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    """The tables of an array, whatever else stands there: the types are checked by the models."""
+    value = raw.get(key)
+    return [table for table in value if isinstance(table, Mapping)] if isinstance(value, list) else []
+
+
+def _reference_errors(raw: Mapping[str, Any]) -> Iterator[str]:
+    """Checks across tables, on the raw mapping so that they are reported beside errors of type."""
+    known = {str(asset.get("id")) for asset in _tables(raw, "asset")}
+    choices = ", ".join(sorted(known)) or "none is configured"
+    yield from _repeated("asset.{}.id", [str(asset.get("id")) for asset in _tables(raw, "asset")])
+    yield from _repeated("link.{}.name", [str(link.get("name")) for link in _tables(raw, "link")])
+    for key, asset in _asset_references(raw):
+        if asset not in known:
+            yield f"{key}: no asset {asset!r}; configured are: {choices}"
+    for index, table in enumerate(_tables(raw, "anomaly_model")):
+        if "file" in table and not Path(str(table["file"])).is_file():
+            yield f"anomaly_model.{index}.file: {table['file']} does not exist; make it with `blackstart train anomaly`"
+
+
+def _asset_references(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for number, link in enumerate(_tables(raw, "link")):
+        for part in ("devices", "points"):
+            for index, table in enumerate(_tables(link, part)):
+                if "asset" in table:
+                    yield f"link.{number}.{part}.{index}.asset", str(table["asset"])
+    for index, edge in enumerate(_tables(raw, "edge")):
+        for end in ("from_asset", "to_asset"):
+            if end in edge:
+                yield f"edge.{index}.{end}", str(edge[end])
+    for index, table in enumerate(_tables(raw, "anomaly_model")):
+        if "asset" in table:
+            yield f"anomaly_model.{index}.asset", str(table["asset"])
+
+
+def _repeated(key: str, values: list[str]) -> Iterator[str]:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            yield f"{key.format(index)}: {value!r} is used twice; ids are unique"

@@ -1,0 +1,86 @@
+"""The daemon's local door: named questions over a Unix socket, one JSON object a line, rows and time limited.
+
+The command line uses it because a second process cannot open the journal while the daemon runs.  Only the
+daemon's own user can open the socket.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from drivers.errors import BadInput, BlackstartError, Transient
+
+__all__ = ("SOCKET_NAME", "Handlers", "ask", "serve")
+
+log = logging.getLogger(__name__)
+
+SOCKET_NAME = "control.sock"
+LINE_BYTES_MAX = 1 << 20  # one answer, rows limited by the handlers
+QUESTION_TIMEOUT_S = 30.0
+
+Handlers = Mapping[str, Callable[[Mapping[str, Any]], Awaitable[Any]]]
+
+
+async def serve(state_dir: Path, handlers: Handlers) -> None:
+    """Answer questions until cancelled."""
+    path = state_dir / SOCKET_NAME
+    path.unlink(missing_ok=True)
+    mask = os.umask(0o177)
+    try:
+        server = await asyncio.start_unix_server(lambda r, w: _converse(r, w, handlers), path, limit=LINE_BYTES_MAX)
+    finally:
+        os.umask(mask)
+    try:
+        async with server:
+            await server.serve_forever()
+    finally:
+        path.unlink(missing_ok=True)
+
+
+async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handlers: Handlers) -> None:
+    try:
+        async with asyncio.timeout(QUESTION_TIMEOUT_S):
+            line = await reader.readline()
+            writer.write(json.dumps(await _answer(line, handlers), default=str).encode() + b"\n")
+            await writer.drain()
+    except (OSError, ValueError, TimeoutError) as err:
+        log.info("control: %s", err or "a question took too long")
+    finally:
+        writer.close()
+
+
+async def _answer(line: bytes, handlers: Handlers) -> dict[str, Any]:
+    try:
+        question = json.loads(line)
+        handler = handlers[question["cmd"]]
+    except (ValueError, KeyError, TypeError):
+        return {"error": f"unknown question; known are: {', '.join(sorted(handlers))}"}
+    try:
+        return {"ok": await handler(question)}
+    except BlackstartError as err:
+        return {"error": str(err)}
+
+
+def ask(state_dir: Path, cmd: str, **arguments: object) -> Any:
+    """Ask the daemon that owns this state directory; blocks.
+
+    Raises Transient where no daemon listens, BadInput with the daemon's own words where it refuses.
+    """
+    path = state_dir / SOCKET_NAME
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(QUESTION_TIMEOUT_S)
+            connection.connect(str(path))
+            connection.sendall(json.dumps({"cmd": cmd, **arguments}).encode() + b"\n")
+            with connection.makefile("rb") as answers:
+                answer = json.loads(answers.readline())
+    except (OSError, ValueError) as err:
+        raise Transient(f"no daemon answers at {path}: is `blackstart run` running with this configuration?") from err
+    if "error" in answer:
+        raise BadInput(answer["error"])
+    return answer["ok"]

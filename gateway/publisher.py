@@ -1,0 +1,128 @@
+"""Sends what the outbox holds, in its order, and hears what SCADA says back.
+
+At-least-once: a message is marked sent only after the broker's acknowledgement, so that a crash in between sends
+the same `message_id` again and receivers de-duplicate on it.
+"""
+
+import asyncio
+import json
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from drivers.base import Clock, Frozen, Inbound, Message
+from drivers.errors import Refused
+from drivers.mqtt import MqttSink
+from gateway.watchdog import Heartbeats
+from journal import Outbox, OutboxItem
+
+__all__ = ("Publisher", "Status", "status_message")
+
+log = logging.getLogger(__name__)
+
+BEAT_S = 5.0  # the loop comes round at least this often, also while nothing waits
+SEND_S_MAX = 60.0  # the upper bound of the sink's own time-out
+LATENCIES_KEPT = 100
+
+Command = Callable[[Inbound], Awaitable[None]]
+
+
+class Status(Frozen):
+    """Whether this gateway is there; its `offline` form is the last will, said by the broker for a dead gateway."""
+
+    message_schema: Literal["blackstart.status/1"] = Field(default="blackstart.status/1", serialization_alias="schema")
+    gateway_id: str
+    online: bool
+    simulated: bool = Field(description="a simulator stands behind this gateway: nothing here is about a real plant")
+
+
+def status_message(gateway_id: str, *, online: bool, simulated: bool = False) -> Message:
+    """The retained status of this gateway."""
+    status = Status(gateway_id=gateway_id, online=online, simulated=simulated)
+    return Message(
+        message_id=f"{gateway_id}.status.{'online' if online else 'offline'}",
+        topic=f"blackstart/{gateway_id}/status",
+        payload=status.model_dump_json(by_alias=True).encode(),
+        retain=True,
+    )
+
+
+class Publisher:
+    """One MQTT session's life: open, say online, drain the outbox, hand commands over, until the link is lost."""
+
+    def __init__(
+        self,
+        sink: MqttSink,
+        outbox: Outbox,
+        online: Message,
+        on_command: Command,
+        clock: Clock,
+        heartbeats: Heartbeats,
+    ) -> None:
+        self._sink = sink
+        self._outbox = outbox
+        self._online = online
+        self._on_command = on_command
+        self._clock = clock
+        self._heartbeats = heartbeats
+        self.first_alarm_latencies_s: deque[float] = deque(maxlen=LATENCIES_KEPT)  # sample received → PUBACK
+
+    async def run(self) -> None:
+        """Publish until the link is lost (raises Transient: the supervisor starts this again) or cancelled."""
+        try:
+            await self._sink.open()
+            await self._sink.send(self._online)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._drain(), name="publisher.drain")
+                tasks.create_task(self._listen(), name="publisher.listen")
+                tasks.create_task(self._sink.wait_lost(), name="publisher.link")
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from group
+        finally:
+            await self._sink.close()
+
+    async def _drain(self) -> None:
+        self._heartbeats.expect("publisher", SEND_S_MAX + 4 * BEAT_S)
+        try:
+            while True:
+                self._heartbeats.beat("publisher")
+                try:
+                    async with asyncio.timeout(BEAT_S):
+                        item = await self._outbox.wait_due()
+                except TimeoutError:
+                    continue
+                await self._send(item)
+        finally:
+            self._heartbeats.forget("publisher")
+
+    async def _send(self, item: OutboxItem) -> None:
+        try:
+            delivery = await self._sink.send(self._stamped(item.message))
+        except Refused as err:
+            await self._outbox.mark_refused(item.message.message_id, str(err))
+            return
+        if await self._outbox.mark_sent(item.message.message_id, delivery) and item.message.message_id.endswith(".1"):
+            self._note_latency(item.message)
+
+    def _note_latency(self, message: Message) -> None:
+        sampled = datetime.fromisoformat(json.loads(message.payload)["finding"]["last_time"])
+        self.first_alarm_latencies_s.append((self._clock.now() - sampled).total_seconds())
+
+    def _stamped(self, message: Message) -> Message:
+        """Put the time of this attempt into the payload; the message stays the same message."""
+        content = json.loads(message.payload)
+        content["publish_time"] = self._clock.now().isoformat()
+        return Message(
+            message_id=message.message_id,
+            topic=message.topic,
+            payload=json.dumps(content, separators=(",", ":")).encode(),
+            retain=message.retain,
+        )
+
+    async def _listen(self) -> None:
+        async for inbound in self._sink.inbound():
+            await self._on_command(inbound)

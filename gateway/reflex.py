@@ -1,0 +1,193 @@
+"""The reflex path, in one place: samples → judgements → alarms → one commit → investigations.
+
+Never waits for the language model.  What belongs together (finding, alarm, message, exposure, incident) is one
+unit and commits as one; units that wait are committed together.  An alarm that cannot be committed at all still
+goes out, marked `journalled: false`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from drivers.base import Message, Quality, Sample
+from drivers.errors import Transient
+from gateway.agents.hard import HardAgent
+from gateway.agents.soft import SoftAgent
+from gateway.agents.wave import WaveAgent
+from gateway.alarms import AlarmBook, Judgement, Revision
+from gateway.incidents import Incident
+from gateway.watchdog import Heartbeats
+from journal import Journal
+from journal.engine.codec import encode
+from journal.engine.ports import Entry
+from models.asset import Asset
+from models.findings import Family, Finding
+from models.memory_gate import GateDecision
+
+__all__ = ("Reflex",)
+
+log = logging.getLogger(__name__)
+
+UNITS_MAX = 10_000  # judgements waiting for the disk; a full queue means a dead disk, and is counted
+BATCH_UNITS_MAX = 256  # units in one commit
+COMMIT_RETRY_S = 1.0
+UNJOURNALLED_AFTER_TRIES = 5  # then the alarm goes out without the journal: the disk is dead
+BEAT_S = 5.0  # the committer comes round at least this often
+
+SendNow = Callable[[Message], Awaitable[object]]
+Open = Callable[[Incident], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Unit:
+    """Entries that commit together and what they set off."""
+
+    entries: list[Entry] = field(default_factory=list)
+    revisions: list[Revision] = field(default_factory=list)
+    incidents: list[Incident] = field(default_factory=list)
+
+
+class Reflex:
+    """Turns deliveries of samples into committed alarms."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        book: AlarmBook,
+        assets: Sequence[Asset],
+        hard: Mapping[str, HardAgent],
+        soft: SoftAgent,
+        wave: WaveAgent,
+        heartbeats: Heartbeats,
+    ) -> None:
+        self._journal = journal
+        self._book = book
+        self._criticality = {asset.id: asset.criticality for asset in assets}
+        self._hard = hard
+        self._soft = soft
+        self._wave = wave
+        self._heartbeats = heartbeats
+        self._units: asyncio.Queue[_Unit] = asyncio.Queue(UNITS_MAX)
+        self.dropped_units = 0
+        self.unjournalled = 0
+
+    def accept(self, samples: Sequence[Sample]) -> None:
+        """One delivery of a poller; never blocks."""
+        self._journal.samples.add(samples)
+        by_asset: dict[str, list[Sample]] = {}
+        for sample in samples:
+            by_asset.setdefault(sample.point_id.partition("/")[0], []).append(sample)
+        for asset_id, members in by_asset.items():
+            for judgement in self._hard[asset_id].observe(members):
+                self._weigh(judgement)
+
+    def qualities(self) -> dict[str, Quality]:
+        """Last quality of each point."""
+        return {point: quality for agent in self._hard.values() for point, quality in agent.qualities.items()}
+
+    def measurements(self) -> dict[str, int]:
+        """Device cycles seen, by asset and group."""
+        return {name: count for agent in self._hard.values() for name, count in agent.cycle_counts.items()}
+
+    def raise_own(self, judgement: Judgement) -> None:
+        """A judgement about the gateway itself, for example a rescued journal."""
+        revision = self._book.judge(judgement)
+        if revision is not None:
+            self._put(_Unit(entries=self._entries(revision), revisions=[revision]))
+
+    async def settled(self) -> None:
+        """Wait until everything judged so far is committed."""
+        await self._units.join()
+
+    async def run(self, open_incident: Open, send_now: SendNow) -> None:
+        """Commit what `accept` queued, in order, until cancelled."""
+        self._heartbeats.expect("reflex", 4 * BEAT_S)
+        while True:
+            self._heartbeats.beat("reflex")
+            try:
+                async with asyncio.timeout(BEAT_S):
+                    units = [await self._units.get()]
+            except TimeoutError:
+                continue
+            while len(units) < BATCH_UNITS_MAX and not self._units.empty():
+                units.append(self._units.get_nowait())
+            await self._commit(units, send_now)
+            for unit in units:
+                for incident in unit.incidents:
+                    await open_incident(incident)
+                self._units.task_done()
+
+    def _weigh(self, judgement: Judgement) -> None:
+        unit = _Unit()
+        revision = self._book.judge(judgement)
+        if revision is not None:
+            unit.revisions.append(revision)
+            unit.entries += self._entries(revision)
+        finding = judgement.finding
+        alarm = self._book.find(judgement.asset_id, judgement.definition)
+        if finding is not None and alarm is not None and finding.family is not Family.SENSOR:
+            decision, incident = self._soft.consider(finding, alarm.alarm_id, raised_alarm=revision is not None)
+            if decision is not None:
+                unit.entries += self._remembered(finding, decision)
+            if incident is not None:
+                unit.entries.append(Entry(kind="incident.opened", key=incident.id, payload=encode(incident)))
+                unit.incidents.append(incident)
+        if unit.entries:
+            self._put(unit)
+
+    def _remembered(self, finding: Finding, decision: GateDecision) -> list[Entry]:
+        exposures = self._wave.relay(finding)
+        return [
+            Entry(kind="finding", key=finding.id, name=finding.method, payload=encode(finding)),
+            Entry(kind="gate", key=finding.id, name="admit" if decision.admit else "pass", payload=encode(decision)),
+            *(Entry(kind="wave.exposure", key=update.asset_id, payload=encode(update)) for update in exposures),
+        ]
+
+    def _entries(self, revision: Revision) -> list[Entry]:
+        alarm = revision.alarm
+        criticality = self._criticality.get(alarm.asset_id, 5)
+        return [
+            Entry(kind="alarm", key=alarm.alarm_id, name=alarm.definition, payload=encode(alarm)),
+            self._journal.outbox.entry(revision.message, asset_id=alarm.asset_id, criticality=criticality),
+        ]
+
+    def _put(self, unit: _Unit) -> None:
+        try:
+            self._units.put_nowait(unit)
+        except asyncio.QueueFull:
+            self.dropped_units += 1
+            log.error("the journal accepts nothing; %d judgement(s) dropped so far", self.dropped_units)
+
+    async def _commit(self, units: Sequence[_Unit], send_now: SendNow) -> None:
+        entries = [entry for unit in units for entry in unit.entries]
+        tries = 0
+        while True:
+            try:
+                await self._journal.store.append(entries)
+            except Transient as err:
+                tries += 1
+                log.warning("commit failed (%d): %s", tries, err)
+                if tries == UNJOURNALLED_AFTER_TRIES:
+                    await self._send_unjournalled(units, send_now)
+                self._heartbeats.beat("reflex")
+                await asyncio.sleep(COMMIT_RETRY_S)
+            else:
+                return
+
+    async def _send_unjournalled(self, units: Sequence[_Unit], send_now: SendNow) -> None:
+        """The one exception to "nothing is published that is not in the journal": the disk is dead."""
+        for unit in units:
+            for revision in unit.revisions:
+                alarm = revision.alarm.model_copy(update={"journalled": False})
+                message = Message(
+                    message_id=alarm.message_id,
+                    topic=revision.message.topic,
+                    payload=alarm.model_dump_json(by_alias=True).encode(),
+                    retain=True,
+                )
+                self.unjournalled += 1
+                try:
+                    await send_now(message)
+                except Transient as err:
+                    log.error("alarm %s could neither be journalled nor sent: %s", alarm.message_id, err)
