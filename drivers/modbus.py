@@ -8,6 +8,7 @@ This module can only read.  It has no writing call, and `_ReadOnlyTransactions`,
 client passes on its way to the socket, lets through nothing but function codes 1 to 4.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -27,13 +28,15 @@ from drivers.templates import Group, Template, WordOrder, load_template
 
 __all__ = ("ModbusDevice", "ModbusLinkConfig", "ModbusSource")
 
-MAX_DEVICES = 64  # a silent device costs one time-out per probe: beyond this a poll could take minutes
+MAX_DEVICES = 247  # unit ids that a line can hold
 FAILURES_TO_SKIP = 2  # consecutive failed polls after which a device is only probed
 PROBE_EVERY = 10  # polls between two probes of a device that is skipped
 SILENT_POLLS = 2  # polls in which no device answered anything, after which the link counts as lost
 NEVER = 1_000_000_000  # time-outs until pymodbus hangs up by itself: whether the link is lost is decided here
 READ_FRAME_BYTES = 12  # MBAP header (7), function code (1), address (2), count (2): no read request is longer
 READ_CODES = frozenset({1, 2, 3, 4})
+
+_log = logging.getLogger(__name__)
 
 
 def _known_template(name: str) -> str:
@@ -127,11 +130,11 @@ class ModbusSource:
             asked = True
             try:
                 samples += await self._read_unit(unit)
-                unit.failures = 0
                 answered = True
+                self._note_success(unit)
             except _DeviceError as err:
-                unit.failures += 1
                 answered = answered or err.answered
+                self._note_failure(unit, err)
         if asked:
             self._silent_polls = 0 if answered else self._silent_polls + 1
         if self._silent_polls >= SILENT_POLLS:
@@ -156,6 +159,16 @@ class ModbusSource:
                     words[register.indicator] = registers[start : start + register.width]
             samples += self._samples(unit, group, words)
         return samples
+
+    def _note_success(self, unit: "_Unit") -> None:
+        if unit.failures >= FAILURES_TO_SKIP:
+            _log.warning("%s: device %s answers again", self.name, unit.device.name)
+        unit.failures = 0
+
+    def _note_failure(self, unit: "_Unit", err: "_DeviceError") -> None:
+        unit.failures += 1
+        if unit.failures == FAILURES_TO_SKIP:  # one line when it is lost, one when it is back
+            _log.warning("%s: device %s is left out, probed now and then: %s", self.name, unit.device.name, err)
 
     def _samples(self, unit: "_Unit", group: Group, words: dict[str, Sequence[int]]) -> list[Sample]:
         received, monotonic_ns, trusted = self._clock.now(), self._clock.monotonic_ns(), self._clock.trusted()
@@ -187,17 +200,17 @@ class ModbusSource:
         except ModbusException as err:
             if not client.connected:
                 raise Transient(f"{self.name}: the connection is gone") from err
-            raise _DeviceError(answered=False) from err
-        if not client.answers_last(reply, unit.template.function_code, span.count):
-            raise _DeviceError(answered=True)
+            raise _DeviceError(f"no usable reply in {self._config.timeout_s:g} s", answered=False) from err
+        if fault := client.fault(reply, unit.template.function_code, span.count):
+            raise _DeviceError(fault, answered=True)
         return reply.registers
 
 
 class _DeviceError(Exception):
     """A device gave no usable reply; `answered` tells a wrong reply from none.  Never leaves this module."""
 
-    def __init__(self, *, answered: bool) -> None:
-        super().__init__()
+    def __init__(self, why: str, *, answered: bool) -> None:
+        super().__init__(why)
         self.answered = answered
 
 
@@ -264,14 +277,14 @@ class _ReadOnlyClient(AsyncModbusTcpClient):
         )
         self.set_max_no_responses(NEVER)
 
-    def answers_last(self, reply: ModbusPDU, function_code: int, count: int) -> bool:
-        """Whether `reply` is a full answer to the request sent last, not an exception or somebody else's."""
-        return (
-            not reply.isError()
-            and reply.function_code == function_code
-            and reply.transaction_id == self.ctx.next_tid
-            and len(reply.registers) == count
-        )
+    def fault(self, reply: ModbusPDU, function_code: int, count: int) -> str:
+        """Why `reply` is no full answer to the request sent last; empty where it is."""
+        if reply.isError():
+            return f"exception code {reply.exception_code}"
+        fits = reply.function_code == function_code and len(reply.registers) == count
+        if not fits or reply.transaction_id != self.ctx.next_tid:
+            return "a reply that does not fit the request"
+        return ""
 
 
 def _spans(template: Template, group: Group) -> tuple[Span, ...]:

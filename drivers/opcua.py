@@ -55,7 +55,7 @@ class OpcuaLinkConfig(Frozen):
 
     protocol: Literal["opcua"] = "opcua"
     name: Name
-    url: str = Field(pattern=r"^opc\.tcp://[^/:]+:\d+")
+    url: str = Field(pattern=r"^opc\.tcp://(\[[0-9A-Fa-f:]+\]|[^/:@]+):\d{1,5}(/.*)?$")
     namespace_uri: str = Field(min_length=1)
     security: Literal["none", "sign_and_encrypt"] = "sign_and_encrypt"
     application_uri: str = Field(default="urn:blackstart", description="as in the client's certificate")

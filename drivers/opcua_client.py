@@ -23,6 +23,8 @@ from drivers.errors import Misconfigured, Refused, Transient
 
 __all__ = ("ALLOWED_REQUESTS", "PEER_FAILURES", "ReadOnlyClient", "translated")
 
+SESSION_TIMEOUT_MS = 60_000  # a cut leaves a session behind, and small servers have ten of them
+
 ALLOWED_REQUESTS: frozenset[type] = frozenset(
     {
         ua.OpenSecureChannelRequest,
@@ -102,6 +104,7 @@ class ReadOnlyClient(Client):
         self.uaclient.pre_request_hook = self._wait_until_ready
         self.nodes = Shortcuts(self.uaclient.session)
         self.name = self.description = "Blackstart"
+        self.session_timeout = SESSION_TIMEOUT_MS
         self._timeout_s = timeout_s
 
     @property

@@ -1,7 +1,7 @@
 """Shared by the drivers' tests: the real clock, and a TCP proxy that can be cut or frozen."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 
 import pytest
@@ -31,7 +31,7 @@ class Proxy:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """Refuse new connections and cut those that are open."""
         if self._server is not None:
             self._server.close()
@@ -71,7 +71,8 @@ class Proxy:
 
 
 @pytest.fixture
-async def proxy_to() -> AsyncIterator[Callable[[int], Awaitable[Proxy]]]:
+def proxy_to() -> Iterator[Callable[[int], Awaitable[Proxy]]]:
+    """Not async itself, so that it serves tests on any event loop."""
     proxies: list[Proxy] = []
 
     async def make(target_port: int) -> Proxy:
@@ -82,4 +83,4 @@ async def proxy_to() -> AsyncIterator[Callable[[int], Awaitable[Proxy]]]:
 
     yield make
     for proxy in proxies:
-        await proxy.stop()
+        proxy.stop()

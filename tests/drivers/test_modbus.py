@@ -131,7 +131,7 @@ async def test_a_device_that_answers_with_an_exception_does_not_stop_the_others(
         assert {sample.point_id.partition("/")[0] for sample in await source.read()} == {"Q1"}
 
 
-async def test_a_failing_device_is_probed_now_and_then_and_comes_back(plant: Plant, opened) -> None:
+async def test_a_failing_device_is_probed_now_and_then_and_comes_back(plant: Plant, opened, caplog) -> None:
     plant.refuse.add(1)
     source = await opened(_source(plant.port, _GAS, _SF6))
     for _ in range(2 + PROBE_EVERY - 1):
@@ -140,6 +140,11 @@ async def test_a_failing_device_is_probed_now_and_then_and_comes_back(plant: Pla
     plant.refuse.clear()
     assert "T1/SIML.H2ppm" in _by_id(await source.read())
     assert "T1/SIML.H2ppm" in _by_id(await source.read())
+    said = [record.message for record in caplog.records if record.name == "drivers.modbus"]
+    assert said == [
+        "bay: device dga-1 is left out, probed now and then: exception code 6",
+        "bay: device dga-1 answers again",
+    ]
 
 
 async def test_nobody_listening_is_transient(plant: Plant) -> None:
@@ -296,6 +301,16 @@ async def test_a_wrong_reply_gives_no_sample(scripted: Scripted, opened, spoil) 
     assert await source.read() == []
     scripted.reply = good_reply
     assert _by_id(await source.read())["T1/SIML.H2ppm"].value == 33.0
+
+
+async def test_input_registers_where_the_template_says_so(scripted: Scripted, opened) -> None:
+    source = await opened(_source(scripted.port, _GAS))
+    unit = source._units[0]
+    unit.template = unit.template.model_copy(update={"function_code": 4})
+    asked: list[int] = []
+    scripted.reply = lambda header, pdu: asked.append(pdu[0]) or good_reply(header, pdu)
+    assert _by_id(await source.read())["T1/SIML.H2ppm"].value == 33.0
+    assert asked == [4]
 
 
 async def test_a_cancelled_read_leaves_the_link_usable(scripted: Scripted, opened) -> None:
