@@ -159,7 +159,7 @@ class Core:
     @property
     def identity(self) -> HelloReply | None:
         """The model and build that answer now; None while no process runs."""
-        return self._worker.hello if self._worker else None
+        return self._worker.hello if self._worker and not self._worker.ended else None
 
     async def start(self) -> None:
         """Find the model and start the process; never raises for a core that cannot run, `status` says why."""
@@ -238,16 +238,19 @@ class Core:
         if self._waiting >= MAX_WAITING:
             raise CoreUnavailable(f"{self._waiting} questions are waiting already")
         limit_s = self._config.timeout_s if timeout_s is None else timeout_s
+        until_s = asyncio.get_running_loop().time() + limit_s
         self._waiting += 1
         try:
             async with asyncio.timeout(limit_s + GRACE_S), self._turn:
-                return await self._ask_now(request, asyncio.get_running_loop().time() + limit_s)
+                return await self._ask_now(request, until_s)
         except TimeoutError as err:
             raise CoreUnavailable(f"no answer in {limit_s:g} s") from err
         finally:
             self._waiting -= 1
 
     async def _ask_now(self, request: Callable[[int, float], Request], until_s: float) -> tuple[Reply, HelloReply, int]:
+        if self._worker and self._worker.ended:
+            await self._discard("it ended while nobody asked")
         worker = self._worker or await self._start_worker()  # one that is here has said hello
         left_s = until_s - asyncio.get_running_loop().time()
         if left_s <= 0:
@@ -291,9 +294,10 @@ class Core:
             _log.info("reasoning core ready: %s, pid %d, loaded in %.2f s", reply.model, worker.pid, reply.load_s)
             return worker
         assert isinstance(reply, Failure)
-        self._off = reply.text
+        if reply.reason == "off":
+            self._off = reply.text
         await self._discard(reply.text)
-        raise CoreUnavailable(f"off: {self._off}")
+        raise CoreUnavailable(f"{reply.reason}: {reply.text}")
 
     def _check_on(self) -> None:
         if self._off:

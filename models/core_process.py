@@ -50,6 +50,11 @@ class Worker:
         """Of the child."""
         return self._process.pid
 
+    @property
+    def ended(self) -> bool:
+        """True once its end of the socket is closed."""
+        return self._reader.at_eof()
+
     @classmethod
     async def spawn(cls, command: Sequence[str]) -> "Worker":
         """Start the program with the other end of a socket pair; CoreUnavailable if it cannot be started."""

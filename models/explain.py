@@ -170,7 +170,7 @@ def _methods(votes: dict[str, str]) -> str:
 
 def _core(diagnosis: Diagnosis) -> str:
     if diagnosis.core_status == "off":
-        return ""
+        return f"The reasoning core gave no answer ({diagnosis.core_choice})." if diagnosis.core_choice else ""
     weight = "it does not decide" if diagnosis.core_status == "unqualified" else f"it {diagnosis.core_status}"
     return f"The reasoning core prefers {diagnosis.core_choice} ({diagnosis.core_status}: {weight})."
 

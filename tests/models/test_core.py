@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -119,6 +120,14 @@ async def test_a_crash_costs_one_question(rig):
     assert (await core.choose(DECISION)).label == "D1"
 
 
+async def test_a_worker_that_died_between_questions_costs_none(rig):
+    core = await rig.start("answer")
+    (pid,) = rig.pids()
+    os.kill(pid, signal.SIGKILL)
+    await _until(lambda: core.status.startswith("down"))
+    assert (await core.choose(DECISION)).worker_pid != pid
+
+
 async def test_a_hanging_worker_is_killed_at_the_deadline(rig):
     core = await rig.start("hang")
     with pytest.raises(CoreUnavailable, match=r"no answer in 0\.1 s"):
@@ -182,10 +191,11 @@ async def test_waiting_counts_into_the_deadline(rig):
     core = await rig.start("hang")
     first = asyncio.create_task(core.choose(DECISION, timeout_s=0.3))
     await _until(lambda: "choose" in rig.asked())
-    with pytest.raises(CoreUnavailable):
-        await core.choose(DECISION, timeout_s=0.01)
-    with pytest.raises(CoreUnavailable):
+    second = asyncio.create_task(core.choose(DECISION, timeout_s=0.5))  # the first holds the turn for 0.3 s + GRACE_S
+    with pytest.raises(CoreUnavailable, match=r"no answer in 0\.3 s"):
         await first
+    with pytest.raises(CoreUnavailable, match="before the question's turn"):
+        await second
     assert rig.asked().count("choose") == 1
 
 

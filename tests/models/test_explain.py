@@ -58,6 +58,13 @@ def test_the_explanation_of_an_arc():
     assert text.endswith("To consider: consider an outage.")
 
 
+def test_a_core_that_gave_no_answer_is_named_and_one_that_was_not_asked_is_not():
+    diagnosis = diagnose(GASES, Nameplate())
+    assert "reasoning core" not in explanation(diagnosis, "TX")
+    silent = diagnosis.model_copy(update={"core_choice": "unavailable: off: closed"})
+    assert "The reasoning core gave no answer (unavailable: off: closed)." in explanation(silent, "TX")
+
+
 def test_an_abstention_says_why():
     text = explanation(diagnose(GASES, Nameplate(fluid="silicone")), "T7")
     assert text.startswith("T7: no fault code is given (")
