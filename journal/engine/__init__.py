@@ -10,7 +10,8 @@
     waits      durable waits of a run
     run        one run in memory: commit, release, ending
     steps      one step: attempts, deadline, effect class
-    api        what workflow authors call
+    declare    @workflow, @checkpoint, branches
+    api        what bodies and steps call
     engine     start, resume, answer, result, close
     memory_store  the Store's twin for tests
 
@@ -18,11 +19,7 @@ It imports nothing of ours outside this folder.
 """
 
 from journal.engine.api import (
-    Branch,
-    Checkpoint,
     Settled,
-    Workflow,
-    checkpoint,
     current_run,
     emit,
     emit_entry,
@@ -36,9 +33,9 @@ from journal.engine.api import (
     uuid,
     wait_first,
     wait_for,
-    workflow,
 )
 from journal.engine.codec import decode, encode
+from journal.engine.declare import Branch, Checkpoint, Workflow, checkpoint, workflow
 from journal.engine.engine import Engine
 from journal.engine.errors import (
     BadAnswer,

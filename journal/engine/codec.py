@@ -126,7 +126,7 @@ def _unpack(body: bytes) -> Any:
     return msgpack.unpackb(body, ext_hook=_from_ext, strict_map_key=False, unicode_errors="surrogatepass")
 
 
-def _to_native(value: object) -> object:  # noqa: PLR0911 - one line a type
+def _to_native(value: object) -> object:  # noqa: C901, PLR0911 - one line a type
     """One level of what MessagePack lacks; called by the packer, which packs the result itself."""
     match value:
         case Enum():
@@ -163,7 +163,7 @@ def _ext(code: int, content: object) -> msgpack.ExtType:
     return msgpack.ExtType(code, _pack(content, _to_native))
 
 
-def _from_ext(code: int, data: bytes) -> object:
+def _from_ext(code: int, data: bytes) -> object:  # noqa: PLR0911 - one line a type
     if code == _UUID:
         return UUID(bytes=data)
     if code == _BIG_INT:

@@ -9,8 +9,8 @@ import logging
 import uuid
 from typing import Any
 
-from journal.engine.api import Workflow
 from journal.engine.codec import arguments_hash, convert, decode, encode
+from journal.engine.declare import Workflow
 from journal.engine.errors import (
     EngineClosed,
     EngineError,
