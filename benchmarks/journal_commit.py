@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import duckdb
 
@@ -30,7 +30,22 @@ from journal.writer import Limits, Writer
 PAYLOAD_BYTES = 300
 NO_CHECKPOINT = Limits(checkpoint_entries=10**9, checkpoint_bytes=1 << 60, idle_s=3600.0, ballast_bytes=0)
 
-Variant = Callable[[Path, int], Awaitable[list[float]]]
+
+class Stopwatch:
+    """Wall and CPU time of the loop alone, without opening and closing."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def __enter__(self) -> Self:
+        self.cpu_s, self.wall_s = time.process_time(), time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cpu_s, self.wall_s = time.process_time() - self.cpu_s, time.perf_counter() - self.wall_s
+
+
+Variant = Callable[[Path, int], Awaitable[Stopwatch]]
 
 
 def entry(number: int) -> Entry:
@@ -45,41 +60,41 @@ def entry(number: int) -> Entry:
     )
 
 
-async def plain_append(folder: Path, commits: int) -> list[float]:
+async def plain_append(folder: Path, commits: int) -> Stopwatch:
     """The limit: one write() and one fdatasync()."""
 
-    def run() -> list[float]:
+    def run() -> Stopwatch:
         fd = os.open(folder / "plain", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        times = []
-        for _ in range(commits):
-            content = os.urandom(PAYLOAD_BYTES + 150)
-            begin = time.perf_counter()
-            os.write(fd, content)
-            os.fdatasync(fd)
-            times.append(time.perf_counter() - begin)
+        with Stopwatch() as watch:
+            for _ in range(commits):
+                content = os.urandom(PAYLOAD_BYTES + 150)
+                begin = time.perf_counter()
+                os.write(fd, content)
+                os.fdatasync(fd)
+                watch.times.append(time.perf_counter() - begin)
         os.close(fd)
-        return times
+        return watch
 
     return await asyncio.to_thread(run)
 
 
-async def bare_duckdb(folder: Path, commits: int) -> list[float]:
+async def bare_duckdb(folder: Path, commits: int) -> Stopwatch:
     """The peer: one INSERT, auto-committed, into a table of six columns, called directly on one thread."""
 
-    def run() -> list[float]:
+    def run() -> Stopwatch:
         connection = duckdb.connect(folder / "bare.duckdb", config=CONFIG)
         columns = "kind VARCHAR, run_id VARCHAR, key VARCHAR, name VARCHAR, arg_hash VARCHAR, payload BLOB"
         connection.execute(f"CREATE TABLE event({columns})")
         connection.execute("CHECKPOINT")
-        times = []
-        for number in range(commits):
-            e = entry(number)
-            row = [e.kind, e.run_id, e.key, e.name, e.arg_hash, e.payload]
-            begin = time.perf_counter()
-            connection.execute("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?)", row)
-            times.append(time.perf_counter() - begin)
+        with Stopwatch() as watch:
+            for number in range(commits):
+                e = entry(number)
+                row = [e.kind, e.run_id, e.key, e.name, e.arg_hash, e.payload]
+                begin = time.perf_counter()
+                connection.execute("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?)", row)
+                watch.times.append(time.perf_counter() - begin)
         connection.close()
-        return times
+        return watch
 
     return await asyncio.to_thread(run)
 
@@ -87,23 +102,24 @@ async def bare_duckdb(folder: Path, commits: int) -> list[float]:
 def store_with(writers: int) -> Variant:
     """`writers` coroutines that each append one entry after the other."""
 
-    async def run(folder: Path, commits: int) -> list[float]:
+    async def run(folder: Path, commits: int) -> Stopwatch:
         writer = await asyncio.to_thread(
             lambda: Writer(boot(folder / "state"), key=bytes(32), boot_id="bench", limits=NO_CHECKPOINT)
         )
         store = DuckStore(writer, SystemClock())
-        times: list[float] = []
+        watch = Stopwatch()
 
         async def write() -> None:
             for number in range(commits):
                 one = entry(number)
                 begin = time.perf_counter()
                 await store.append([one])
-                times.append(time.perf_counter() - begin)
+                watch.times.append(time.perf_counter() - begin)
 
-        await asyncio.gather(*(write() for _ in range(writers)))
+        with watch:
+            await asyncio.gather(*(write() for _ in range(writers)))
         await store.close()
-        return times
+        return watch
 
     return run
 
@@ -122,11 +138,10 @@ async def measure(parent: Path | None, commits: int, rounds: int) -> dict[str, A
     for number in range(rounds):
         for name, (width, variant) in VARIANTS.items():
             with tempfile.TemporaryDirectory(dir=parent) as folder:
-                cpu, begin = time.process_time(), time.perf_counter()
-                times = await variant(Path(folder), commits)
-                found[name]["rates"].append(commits * width / (time.perf_counter() - begin))
-                found[name]["cpu"].append((time.process_time() - cpu) * 1e3 / (commits * width))
-                found[name]["times"].append(times)
+                watch = await variant(Path(folder), commits)
+            found[name]["rates"].append(commits * width / watch.wall_s)
+            found[name]["cpu"].append(watch.cpu_s * 1e3 / (commits * width))
+            found[name]["times"].append(watch.times)
             sys.stderr.write(f"round {number + 1}/{rounds} {name}: {found[name]['rates'][-1]:.0f} entries/s\n")
     return {name: summary(VARIANTS[name][0], values) for name, values in found.items()}
 

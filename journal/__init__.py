@@ -7,9 +7,10 @@ nothing of ours.  `store` and `writer` hold the only writer of `blackstart.duckd
 
 from journal.journal import Journal
 from journal.outbox import Outbox, OutboxItem
+from journal.reader import Verification
 from journal.rescue import RescueNote
 from journal.samples import SampleLog
 from journal.store import DuckStore
-from journal.writer import Limits, Verification
+from journal.writer import Limits
 
 __all__ = ("DuckStore", "Journal", "Limits", "Outbox", "OutboxItem", "RescueNote", "SampleLog", "Verification")

@@ -17,10 +17,11 @@ from journal.engine.codec import encode
 from journal.engine.ports import Entry
 from journal.files import fsync_folder
 from journal.outbox import Outbox
+from journal.reader import Verification
 from journal.rescue import RescueNote, boot
 from journal.samples import SampleLog
 from journal.store import DuckStore
-from journal.writer import Limits, Verification, Writer
+from journal.writer import Limits, Writer
 
 __all__ = ("Journal",)
 

@@ -18,10 +18,12 @@ from drivers.base import Clock
 from drivers.errors import BadInput, BlackstartError, Fatal, Transient
 from journal.engine.ports import Entry, OpenRun, Record
 from journal.mark import MarkValue
-from journal.writer import Counters, Unit, Verification, Writer, is_alarm
+from journal.reader import Verification
+from journal.writer import Counters, Unit, Writer, is_alarm
 
 __all__ = ("DuckStore",)
 
+MAX_LATEST = 10_000  # keys of one kind that a fold at boot may ask for
 MAX_QUEUED_ENTRIES = 4_096  # waiting for the writer; then append() makes its caller wait
 MAX_QUEUED_BYTES = 16 << 20  # also the most that one append() may carry
 MAX_GROUP_ENTRIES = 512  # one transaction: about 50 ms of CPU, so that the first caller does not wait for the last
@@ -65,6 +67,8 @@ class DuckStore:
         self._urgent_taken = 0  # and this one by the writer thread alone
         self._subscribers: list[tuple[str, Callable[[Record], None]]] = []
         self._failure: BlackstartError | None = None
+        self._last_seq = writer.last_seq
+        self._moved_ns = clock.monotonic_ns()  # when work was last settled, or first came to an idle writer
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
         self._thread.start()
 
@@ -83,6 +87,16 @@ class DuckStore:
         """Entries that wait for the writer or are being committed."""
         return self._queued_entries
 
+    @property
+    def last_seq(self) -> int:
+        """The highest sequence number that is committed."""
+        return self._last_seq
+
+    @property
+    def stuck_s(self) -> float:
+        """For how long entries have waited without any group being settled; 0 while nothing waits."""
+        return (self._clock.monotonic_ns() - self._moved_ns) / 1e9 if self._queued_entries else 0.0
+
     async def append(self, entries: Sequence[Entry]) -> list[int]:
         """Commit the entries as one unit and return their sequence numbers once they are durable.
 
@@ -100,6 +114,8 @@ class DuckStore:
         if size_bytes > MAX_QUEUED_BYTES or len(entries) > MAX_QUEUED_ENTRIES:
             raise BadInput(f"{len(entries)} entries of {size_bytes} bytes in one append: more than the queue may hold")
         self._check_open()
+        if not self._queued_entries:
+            self._moved_ns = self._clock.monotonic_ns()
         work = _Append(
             unit=Unit(entries=tuple(entries), wall=self._clock.now(), size_bytes=size_bytes),
             urgent=any(map(is_alarm, entries)),
@@ -119,15 +135,19 @@ class DuckStore:
 
     async def find_run(self, key: str) -> str | None:
         """The run that was started with this idempotency key, if any."""
-        return await self._call(lambda: self._writer.find_run(key))
+        return await self._call(lambda: self._writer.reader.find_run(key))
+
+    async def latest(self, kind: str, *, limit: int = MAX_LATEST) -> list[Record]:
+        """The newest entry of each key of one kind, in sequence order; of more than `limit` keys the newest."""
+        return await self._call(lambda: self._writer.reader.latest(kind, limit))
 
     async def pending_outbox(self, from_seq: int, limit: int) -> list[Record]:
         """Queued messages from this sequence number on that were neither sent nor refused."""
-        return await self._call(lambda: self._writer.pending_outbox(from_seq, limit))
+        return await self._call(lambda: self._writer.reader.pending_outbox(from_seq, limit))
 
     async def query(self, name: str, *, limit: int = 100, **arguments: str) -> list[dict[str, Any]]:
         """Rows of a named read-only query of `schema.QUERIES`, newest first.  Raises BadInput for a wrong name."""
-        return await self._call(lambda: self._writer.query(name, limit, arguments))
+        return await self._call(lambda: self._writer.reader.query(name, limit, arguments))
 
     async def checkpoint(self) -> bool:
         """Fold the log into the database file now; False where the disk has no room for it."""
@@ -187,10 +207,12 @@ class DuckStore:
 
     def _settle(self, appends: Sequence[_Append]) -> None:
         """Hand out what became of a group: first to subscribers, then to the callers."""
+        self._moved_ns = self._clock.monotonic_ns()
         for append in appends:
             self._queued_entries -= len(append.unit.entries)
             self._queued_bytes -= append.unit.size_bytes
             if append.error is None:
+                self._last_seq = max(self._last_seq, append.unit.first_seq + len(append.unit.entries) - 1)
                 self._publish(append.unit)
             if append.future.done():  # cancelled
                 continue

@@ -4,40 +4,33 @@ Owns the connection, the numbering, the row chain, `journal.mark`, the checkpoin
 runs.  Everything here runs on the one writer thread of `store.DuckStore`.  Sizes in bytes, times in UTC.
 """
 
+import functools
 import hashlib
-import hmac
 import itertools
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime
 
 import duckdb
-import msgpack
 
-from drivers.errors import BadInput, Fatal, Transient
+from drivers.errors import Fatal, Transient
 from journal.engine.ports import Entry, OpenRun, Record
 from journal.files import Ballast, free_bytes, fsync_folder
 from journal.mark import MarkValue
+from journal.reader import Chain, Reader, Row, Verification, microseconds
 from journal.rescue import MAX_KNOWN_BLOBS, Booted
-from journal.schema import ENDED_KINDS, QUERIES, RECORD_COLUMNS
+from journal.schema import ENDED_KINDS
 
-__all__ = ("Counters", "Limits", "Unit", "Verification", "Writer", "is_alarm")
+__all__ = ("Counters", "Limits", "Unit", "Writer", "is_alarm")
 
 MAX_INLINE_BYTES = 1024  # a larger payload goes to `blob`, once per content
 MAX_ROWS_PER_STATEMENT = 256  # bounds DuckDB's memory for one INSERT
 MIN_ROWS_FOR_LISTS = 8  # from here on one list per column costs less CPU than one placeholder per value (measured)
-MAX_QUERY_ROWS = 10_000
-MAX_HASHES_PER_STATEMENT = 256
 
 _COLUMN_TYPES = (
     "BIGINT INTEGER TIMESTAMPTZ VARCHAR VARCHAR VARCHAR VARCHAR VARCHAR VARCHAR BLOB VARCHAR BLOB".split()  # noqa: SIM905
 )
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,15 +66,6 @@ class Unit:
     first_seq: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verification:
-    """What `verify` found; `broken_seq` is the first row that was changed, removed or put in."""
-
-    rows: int
-    broken_seq: int | None = None
-    reason: str = ""
-
-
 def is_alarm(entry: Entry) -> bool:
     """True for kinds that must reach the disk even when it is full."""
     return entry.kind == "alarm" or entry.kind.startswith("alarm.")
@@ -98,21 +82,23 @@ class Writer:
         self._folder = booted.folder
         self._connection = booted.connection
         self._mark = booted.mark
-        self._key = key
+        self.reader = Reader(booted.connection)
+        self._chain = Chain(key)
         self._boot_id = boot_id
         self.limits = limits or Limits()
         self._ballast = Ballast(booted.folder, self.limits.ballast_bytes)
         self._seq = booted.last_seq  # the last number given, also to entries whose commit failed
         tail = booted.state.tail
         same_epoch = tail is not None and tail.epoch == booted.epoch
-        self._chain = tail.chain if tail is not None and same_epoch else self._chain_start(booted.epoch)
+        self._head = tail.chain if tail is not None and same_epoch else self._chain.start(booted.epoch)
         self._open_runs = {run.run_id: run for run in booted.state.open_runs}
         self._known_blobs = OrderedDict.fromkeys(booted.state.blob_hashes)
+        self._statements: dict[str, duckdb.Statement] = {}
         self._folder_stale = True  # the next commit may create the log file
         self._since_entries = 0
         self._since_bytes = 0
         try:
-            self._mark.write(MarkValue(self.epoch, self._seq, self._chain))
+            self._mark.write(MarkValue(self.epoch, self._seq, self._head))
             self._mark.flush()
             self._ballast.hold()
         except OSError as err:
@@ -126,14 +112,14 @@ class Writer:
         Raises Transient when the transaction failed (nothing of it is kept) and Fatal when DuckDB gave up or the
         disk failed behind the commit.
         """
-        chain = self._chain
+        head = self._head
         rows: list[Row] = []
         blobs: dict[str, bytes] = {}
         for unit in units:
             unit.first_seq = self._seq + 1
             for entry in unit.entries:
                 self._seq += 1
-                row, chain = self._row(entry, unit.wall, chain, blobs)
+                row, head = self._row(entry, unit.wall, head, blobs)
                 rows.append(row)
         try:
             self._insert(rows, list(blobs.items()))
@@ -143,12 +129,12 @@ class Writer:
             self.counters.failed_commits += 1
             self._roll_back()
             raise Transient(f"the journal could not commit: {err}") from err
-        self._chain = chain
+        self._head = head
         try:
             if self._folder_stale:
                 fsync_folder(self._folder)
                 self._folder_stale = False
-            self._mark.write(MarkValue(self.epoch, self._seq, chain))
+            self._mark.write(MarkValue(self.epoch, self._seq, head))
         except OSError as err:
             raise Fatal(f"{self._folder}: the disk failed after a commit: {err}") from err
         self._note_committed(units, rows, blobs)
@@ -199,69 +185,30 @@ class Writer:
         """Every entry of one run, in sequence order."""
         run = self._open_runs.get(run_id)
         first, last = (run.first_seq, run.last_seq) if run is not None else (0, self._seq)
-        return self._records("run_id = ? AND seq BETWEEN ? AND ?", [run_id, first, last])
+        return self.reader.history(run_id, first, last)
 
     def open_runs(self) -> list[OpenRun]:
         """Runs that have not ended, in the order of their start."""
         return sorted(self._open_runs.values(), key=lambda run: run.first_seq)
 
-    def find_run(self, key: str) -> str | None:
-        """The run that was started with this key, if any."""
-        sql = "SELECT run_id FROM event WHERE kind = 'run.started' AND key = ? ORDER BY seq LIMIT 1"
-        rows = self._fetch(sql, [key])
-        return rows[0][0] if rows else None
-
-    def pending_outbox(self, from_seq: int, limit: int) -> list[Record]:
-        """Queued messages that were neither sent nor refused, in sequence order."""
-        condition = (
-            "kind = 'outbox.queued' AND seq >= ? AND key NOT IN "
-            "(SELECT key FROM event WHERE kind IN ('outbox.sent', 'outbox.refused'))"
-        )
-        return self._records(condition, [from_seq], limit)
-
-    def query(self, name: str, limit: int, arguments: dict[str, str]) -> list[dict[str, Any]]:
-        """A named query of `schema.QUERIES`.  Raises BadInput for an unknown name or missing argument."""
-        if name not in QUERIES:
-            raise BadInput(f"no query is called {name!r}; there are {', '.join(QUERIES)}")
-        sql = QUERIES[name]
-        wanted: dict[str, Any] = {word: arguments[word] for word in arguments if f"${word}" in sql}
-        missing = {word for word in ("run_id",) if f"${word}" in sql} - wanted.keys()
-        if missing:
-            raise BadInput(f"the query {name!r} needs {', '.join(missing)}")
-        if "$kind" in sql:
-            wanted.setdefault("kind", "")
-        wanted["limit"] = max(0, min(limit, MAX_QUERY_ROWS))
-        rows = self._fetch(sql, wanted)
-        names = [column[0] for column in self._connection.description or ()]
-        results = [dict(map(_aware, names, row)) for row in rows]
-        payloads = self._blobs(row["blob_hash"] for row in results if row.get("blob_hash"))
-        for result in results:
-            blob_hash = result.pop("blob_hash", None)
-            if blob_hash is not None:
-                result["payload"] = payloads[blob_hash]
-        return results
+    @property
+    def last_seq(self) -> int:
+        """The last number given; read by the store before its thread starts."""
+        return self._seq
 
     def verify(self, after: MarkValue | None, limit: int) -> tuple[Verification, MarkValue | None]:
         """Recompute the chain of at most `limit` rows behind `after`; the last good row, or None at the end."""
-        rows = self._rows_where("seq > ?", [0 if after is None else after.seq], limit)
-        blobs = self._blobs(row[10] for row in rows if row[10] is not None)
-        for count, row in enumerate(rows):
-            seq, epoch, blob_hash, chain = row[0], row[1], row[10], row[11]
-            previous = after.chain if after is not None and after.epoch == epoch else self._chain_start(epoch)
-            if blob_hash is not None and hashlib.sha256(blobs.get(blob_hash, b"")).hexdigest() != blob_hash:
-                return Verification(rows=count, broken_seq=seq, reason="its payload in `blob` was changed"), None
-            if not hmac.compare_digest(self._link(previous, row[:11]), chain):
-                return Verification(rows=count, broken_seq=seq, reason="it does not follow from the row before"), None
-            after = MarkValue(epoch, seq, chain)
-        done = len(rows) < limit
-        if done and after is not None and after.chain != self._chain and after.epoch == self.epoch:
+        found, last = self.reader.verify(self._chain, after, limit)
+        if found.broken_seq is None and found.rows == limit:
+            return found, last
+        if found.broken_seq is None and last is not None and last.epoch == self.epoch and last.chain != self._head:
             reason = "rows behind it were removed"
-            return Verification(rows=len(rows), broken_seq=after.seq + 1, reason=reason), None
-        return Verification(rows=len(rows)), None if done else after
+            return Verification(rows=found.rows, broken_seq=last.seq + 1, reason=reason), None
+        return found, None
 
     # -- helpers
 
-    def _row(self, entry: Entry, wall: datetime, chain: bytes, blobs: dict[str, bytes]) -> tuple[Row, bytes]:
+    def _row(self, entry: Entry, wall: datetime, head: bytes, blobs: dict[str, bytes]) -> tuple[Row, bytes]:
         payload: bytes = entry.payload
         blob_hash = None
         if len(payload) > MAX_INLINE_BYTES:
@@ -270,26 +217,30 @@ class Writer:
                 blobs[blob_hash] = payload
             payload = b""
         text = (self._boot_id, entry.kind, entry.run_id, entry.key, entry.name, entry.arg_hash)
-        wall_us = (wall - _EPOCH) // _MICROSECOND
-        link = self._link(chain, (self._seq, self.epoch, wall_us, *text, payload, blob_hash))
+        canonical = (self._seq, self.epoch, microseconds(wall), *text, payload, blob_hash)
+        link = self._chain.link(head, canonical)
         return (self._seq, self.epoch, wall, *text, payload, blob_hash, link), link
 
-    def _link(self, previous: bytes, canonical: Row) -> bytes:
-        """HMAC-SHA256 over the row before and this row's columns in table order, as MessagePack."""
-        return hmac.digest(self._key, previous + msgpack.packb(canonical), "sha256")
-
-    def _chain_start(self, epoch: int) -> bytes:
-        return hmac.digest(self._key, b"epoch %d" % epoch, "sha256")
-
     def _insert(self, rows: Sequence[Row], blobs: Sequence[Row]) -> None:
-        statements = [("event", chunk) for chunk in _chunks(rows)] + [("blob", chunk) for chunk in _chunks(blobs)]
-        if len(statements) == 1:  # a single statement is a transaction of its own, a fifth cheaper
-            self._connection.execute(*_insert_statement(*statements[0]))
+        chunks = [("event", chunk) for chunk in _chunks(rows)] + [("blob", chunk) for chunk in _chunks(blobs)]
+        if len(chunks) == 1:  # a single statement is a transaction of its own, a fifth cheaper
+            self._insert_chunk(*chunks[0])
             return
         self._connection.execute("BEGIN")
-        for table, chunk in statements:
-            self._connection.execute(*_insert_statement(table, chunk))
+        for table, chunk in chunks:
+            self._insert_chunk(table, chunk)
         self._connection.execute("COMMIT")
+
+    def _insert_chunk(self, table: str, rows: Sequence[Row]) -> None:
+        """One INSERT: a placeholder per value for a few rows, a list per column for many."""
+        few = len(rows) < MIN_ROWS_FOR_LISTS
+        sql = _insert_sql(table, len(rows) if few else 0)
+        statement = self._statements.get(sql)
+        if statement is None:  # parsed once: a tenth of the CPU of a commit; at most 2 * MIN_ROWS_FOR_LISTS texts
+            (statement,) = self._connection.extract_statements(sql)
+            self._statements[sql] = statement
+        values = list(itertools.chain.from_iterable(rows)) if few else [list(c) for c in zip(*rows, strict=True)]
+        self._connection.execute(statement, values)
 
     def _roll_back(self) -> None:
         try:
@@ -326,66 +277,16 @@ class Writer:
                 run_id=entry.run_id, workflow=entry.name, first_seq=seq, last_seq=seq
             )
 
-    def _rows_where(self, condition: str, arguments: list[Any], limit: int | None = None) -> list[Row]:
-        """Whole rows in sequence order; `condition` is always a constant of this module."""
-        sql = f"SELECT {RECORD_COLUMNS} FROM event WHERE {condition} ORDER BY seq LIMIT ?"  # noqa: S608
-        return self._fetch(sql, [*arguments, limit])
-
-    def _records(self, condition: str, arguments: list[Any], limit: int | None = None) -> list[Record]:
-        rows = self._rows_where(condition, arguments, limit)
-        blobs = self._blobs(row[10] for row in rows if row[10] is not None)
-        return [_record(row, blobs) for row in rows]
-
-    def _blobs(self, hashes: Iterable[str]) -> dict[str, bytes]:
-        found: dict[str, bytes] = {}
-        wanted = iter(dict.fromkeys(hashes))
-        while chunk := list(itertools.islice(wanted, MAX_HASHES_PER_STATEMENT)):
-            found.update(self._fetch("SELECT hash, data FROM blob WHERE list_contains(?, hash)", [chunk]))
-        return found
-
-    def _fetch(self, sql: str, arguments: list[Any] | dict[str, Any]) -> list[Row]:
-        try:
-            return self._connection.execute(sql, arguments).fetchall()
-        except duckdb.FatalException as err:
-            raise Fatal(f"the journal's database gave up: {err}") from err
-        except duckdb.Error as err:
-            raise Transient(f"the journal could not be read: {err}") from err
-
 
 def _chunks(rows: Sequence[Row]) -> list[Sequence[Row]]:
     return [rows[at : at + MAX_ROWS_PER_STATEMENT] for at in range(0, len(rows), MAX_ROWS_PER_STATEMENT)]
 
 
-def _insert_statement(table: str, rows: Sequence[Row]) -> tuple[str, list[Any]]:
-    """One INSERT for all rows: a placeholder per value for a few, a list per column for many."""
-    width = len(rows[0])
-    if len(rows) < MIN_ROWS_FOR_LISTS:
-        values = ",".join(["(" + ",".join("?" * width) + ")"] * len(rows))
-        return f"INSERT INTO {table} VALUES {values}", list(itertools.chain.from_iterable(rows))  # noqa: S608
+@functools.lru_cache(maxsize=2 * MIN_ROWS_FOR_LISTS)
+def _insert_sql(table: str, few_rows: int) -> str:
+    """Text for so many rows with a placeholder per value, or for 0 with a list per column."""
     types = _COLUMN_TYPES if table == "event" else ("VARCHAR", "BLOB")
-    lists = ",".join(f"unnest(?::{column_type}[])" for column_type in types)
-    return f"INSERT INTO {table} SELECT {lists}", [list(column) for column in zip(*rows, strict=True)]
-
-
-def _record(row: Row, blobs: dict[str, bytes]) -> Record:
-    seq, epoch, wall_us, _boot, kind, run_id, key, name, arg_hash, payload, blob_hash, _chain = row
-    return Record(
-        seq=seq,
-        epoch=epoch,
-        wall=_time(wall_us),
-        kind=kind,
-        run_id=run_id,
-        key=key,
-        name=name,
-        arg_hash=arg_hash,
-        payload=payload if blob_hash is None else blobs[blob_hash],
-    )
-
-
-def _aware(name: str, value: Any) -> tuple[str, Any]:
-    """`…_us` columns become aware times."""
-    return (name[:-3], _time(value)) if name.endswith("_us") else (name, value)
-
-
-def _time(time_us: int) -> datetime:
-    return _EPOCH + time_us * _MICROSECOND
+    if few_rows:
+        values = ",".join(["(" + ",".join("?" * len(types)) + ")"] * few_rows)
+        return f"INSERT INTO {table} VALUES {values}"  # noqa: S608 - the table is a constant of this module
+    return f"INSERT INTO {table} SELECT " + ",".join(f"unnest(?::{column_type}[])" for column_type in types)

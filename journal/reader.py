@@ -1,0 +1,184 @@
+"""Reads of `blackstart.duckdb`: records, named queries, and the row chain recomputed.
+
+Runs on the writer thread, on the writer's connection, so that a read sees every commit before it.  Used by `writer`
+and, through it, by `store`.
+"""
+
+import hashlib
+import hmac
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import duckdb
+import msgpack
+
+from drivers.errors import BadInput, Fatal, Refused, Transient
+from journal.engine.ports import Record
+from journal.mark import MarkValue
+from journal.schema import QUERIES, RECORD_COLUMNS
+
+__all__ = ("Chain", "Reader", "Row", "Verification", "microseconds")
+
+MAX_QUERY_ROWS = 10_000
+MAX_HASHES_PER_STATEMENT = 256
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What `verify` found; `broken_seq` is the first row that was changed, removed or put in."""
+
+    rows: int
+    broken_seq: int | None = None
+    reason: str = ""
+
+
+class Chain:
+    """HMAC-SHA256 from row to row, begun anew with each epoch."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def start(self, epoch: int) -> bytes:
+        """What the first row of an epoch follows."""
+        return hmac.digest(self._key, b"epoch %d" % epoch, "sha256")
+
+    def link(self, previous: bytes, canonical: Row) -> bytes:
+        """Over the row before and this row's columns in table order without the chain, as MessagePack."""
+        return hmac.digest(self._key, previous + msgpack.packb(canonical), "sha256")
+
+
+class Reader:
+    """Questions to the open database.  Raises Transient or Fatal as DuckDB fails, Refused where a payload is lost."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def history(self, run_id: str, first_seq: int, last_seq: int) -> list[Record]:
+        """Every entry of one run within these numbers, in sequence order."""
+        return self._records("run_id = ? AND seq BETWEEN ? AND ?", [run_id, first_seq, last_seq])
+
+    def find_run(self, key: str) -> str | None:
+        """The run that was started with this key, if any."""
+        sql = "SELECT run_id FROM event WHERE kind = 'run.started' AND key = ? ORDER BY seq LIMIT 1"
+        rows = self._fetch(sql, [key])
+        return rows[0][0] if rows else None
+
+    def pending_outbox(self, from_seq: int, limit: int) -> list[Record]:
+        """Queued messages that were neither sent nor refused, in sequence order."""
+        condition = (
+            "kind = 'outbox.queued' AND seq >= ? AND key NOT IN "
+            "(SELECT key FROM event WHERE kind IN ('outbox.sent', 'outbox.refused'))"
+        )
+        return self._records(condition, [from_seq], limit)
+
+    def latest(self, kind: str, limit: int) -> list[Record]:
+        """The newest entry of each key of one kind, in sequence order; of more than `limit` keys the newest."""
+        condition = (
+            "seq IN (SELECT max(seq) AS newest FROM event WHERE kind = ? GROUP BY key ORDER BY newest DESC LIMIT ?)"
+        )
+        return self._records(condition, [kind, limit], limit)
+
+    def query(self, name: str, limit: int, arguments: dict[str, str]) -> list[dict[str, Any]]:
+        """A named query of `schema.QUERIES`.  Raises BadInput for an unknown name or missing argument."""
+        if name not in QUERIES:
+            raise BadInput(f"no query is called {name!r}; there are {', '.join(QUERIES)}")
+        sql = QUERIES[name]
+        wanted: dict[str, Any] = {word: arguments[word] for word in arguments if f"${word}" in sql}
+        missing = {word for word in ("run_id",) if f"${word}" in sql} - wanted.keys()
+        if missing:
+            raise BadInput(f"the query {name!r} needs {', '.join(missing)}")
+        if "$kind" in sql:
+            wanted.setdefault("kind", "")
+        wanted["limit"] = max(0, min(limit, MAX_QUERY_ROWS))
+        rows = self._fetch(sql, wanted)
+        names = [column[0] for column in self._connection.description or ()]
+        results = [dict(map(_aware, names, row)) for row in rows]
+        payloads = self._blobs(row["blob_hash"] for row in results if row.get("blob_hash"))
+        for result in results:
+            blob_hash = result.pop("blob_hash", None)
+            if blob_hash is not None:
+                result["payload"] = _payload(blob_hash, payloads)
+        return results
+
+    def verify(self, chain: Chain, after: MarkValue | None, limit: int) -> tuple[Verification, MarkValue | None]:
+        """Recompute the chain of at most `limit` rows behind `after`; also the last row that is good."""
+        rows = self._rows_where("seq > ?", [0 if after is None else after.seq], limit)
+        blobs = self._blobs(row[10] for row in rows if row[10] is not None)
+        for count, row in enumerate(rows):
+            seq, epoch, blob_hash, link = row[0], row[1], row[10], row[11]
+            previous = after.chain if after is not None and after.epoch == epoch else chain.start(epoch)
+            if blob_hash is not None and hashlib.sha256(blobs.get(blob_hash, b"")).hexdigest() != blob_hash:
+                return Verification(rows=count, broken_seq=seq, reason="its payload in `blob` was changed"), after
+            if not hmac.compare_digest(chain.link(previous, row[:11]), link):
+                reason = "it does not follow from the row before"
+                return Verification(rows=count, broken_seq=seq, reason=reason), after
+            after = MarkValue(epoch, seq, link)
+        return Verification(rows=len(rows)), after
+
+    def _rows_where(self, condition: str, arguments: list[Any], limit: int | None = None) -> list[Row]:
+        """Whole rows in sequence order; `condition` is always a constant of this module."""
+        sql = f"SELECT {RECORD_COLUMNS} FROM event WHERE {condition} ORDER BY seq LIMIT ?"  # noqa: S608
+        return self._fetch(sql, [*arguments, limit])
+
+    def _records(self, condition: str, arguments: list[Any], limit: int | None = None) -> list[Record]:
+        rows = self._rows_where(condition, arguments, limit)
+        blobs = self._blobs(row[10] for row in rows if row[10] is not None)
+        return [_record(row, blobs) for row in rows]
+
+    def _blobs(self, hashes: Iterable[str]) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        wanted = iter(dict.fromkeys(hashes))
+        while chunk := list(itertools.islice(wanted, MAX_HASHES_PER_STATEMENT)):
+            found.update(self._fetch("SELECT hash, data FROM blob WHERE list_contains(?, hash)", [chunk]))
+        return found
+
+    def _fetch(self, sql: str, arguments: list[Any] | dict[str, Any]) -> list[Row]:
+        try:
+            return self._connection.execute(sql, arguments).fetchall()
+        except duckdb.FatalException as err:
+            raise Fatal(f"the journal's database gave up: {err}") from err
+        except duckdb.Error as err:
+            raise Transient(f"the journal could not be read: {err}") from err
+
+
+def microseconds(time: datetime) -> int:
+    """Since 1970, UTC."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def _record(row: Row, blobs: dict[str, bytes]) -> Record:
+    seq, epoch, wall_us, _boot, kind, run_id, key, name, arg_hash, payload, blob_hash, _chain = row
+    return Record(
+        seq=seq,
+        epoch=epoch,
+        wall=_time(wall_us),
+        kind=kind,
+        run_id=run_id,
+        key=key,
+        name=name,
+        arg_hash=arg_hash,
+        payload=payload if blob_hash is None else _payload(blob_hash, blobs),
+    )
+
+
+def _payload(blob_hash: str, blobs: dict[str, bytes]) -> bytes:
+    if blob_hash not in blobs:
+        raise Refused(f"the journal has lost the payload {blob_hash}: run verify")
+    return blobs[blob_hash]
+
+
+def _aware(name: str, value: Any) -> tuple[str, Any]:
+    """`…_us` columns become aware times."""
+    return (name[:-3], _time(value)) if name.endswith("_us") else (name, value)
+
+
+def _time(time_us: int) -> datetime:
+    return _EPOCH + time_us * _MICROSECOND
