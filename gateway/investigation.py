@@ -42,6 +42,7 @@ __all__ = ("WAIT", "episode_of", "investigate")
 WAIT = "verdict"  # what `Engine.answer` addresses
 
 GAS_FAMILIES = frozenset({Family.PD, Family.DISCHARGE, Family.THERMAL, Family.MIXED})
+CORE_STEP_S = 900.0  # above the longest that the core's own time-out may be set to
 CANDIDATES_MAX = 6  # hypotheses weighed in branches of their own
 _CODES = frozenset(FaultCode)
 CAUSES_MAX = 8
@@ -128,12 +129,10 @@ async def recall_causes(evidence: Evidence) -> tuple[RankedCause, ...]:
     )
 
 
-@checkpoint(retries=0, timeout_s=180)
+@checkpoint(retries=0, timeout_s=CORE_STEP_S)
 async def ask_core(diagnosis: Diagnosis, supports: tuple[Branch, ...]) -> CoreOpinion:
     """Let the reasoning core choose among the hypotheses that the deterministic consensus admits."""
     options = tuple(branch.code.value for branch in supports)
-    if len(options) < 2:  # noqa: PLR2004 - one option leaves nothing to arbitrate
-        return CoreOpinion(status="not asked: fewer than two hypotheses are admitted")
     facts = diagnosis.facts + tuple(
         Fact(name=f"support of {branch.code}", value=round(branch.support, 3), unit="1") for branch in supports
     )
@@ -144,7 +143,7 @@ async def ask_core(diagnosis: Diagnosis, supports: tuple[Branch, ...]) -> CoreOp
         return CoreOpinion(status=f"unavailable: {err}")
 
 
-@checkpoint(retries=0, timeout_s=180)
+@checkpoint(retries=0, timeout_s=CORE_STEP_S)
 async def write_explanation(asset_id: str, diagnosis: Diagnosis) -> str:
     """The template's text; the model's sentence only where every number of it is in the evidence."""
     text = explanation(diagnosis, asset_id)
@@ -190,7 +189,8 @@ async def investigate(incident: Incident, verdict_timeout: timedelta) -> Diagnos
     outcomes = await settle(branches, min_successful=min(1, len(branches)))
     supports = tuple(sorted((o.value for o in outcomes if o.value), key=lambda b: (-b.support, b.code)))
     causes = await recall_causes(evidence)
-    opinion = await ask_core(methods, supports)
+    contested = len(supports) > 1
+    opinion = await ask_core(methods, supports) if contested else CoreOpinion(status="not asked: nothing to arbitrate")
     draft = _conclude(methods, supports, causes, opinion)
     diagnosis = draft.model_copy(update={"explanation": await write_explanation(incident.asset_id, draft)})
     await publish_diagnosis(incident, diagnosis)
