@@ -35,6 +35,7 @@ __all__ = (
     "model_node",
     "row_of",
     "rows_of",
+    "seed_edges",
     "seed_identity",
 )
 
@@ -171,6 +172,14 @@ def seed_identity(nodes: Sequence[SeedNode], edges: Sequence[SeedEdge]) -> str:
     """Names a seed by its content; the replay log begins with it."""
     rows = sorted(repr(item) for item in (*nodes, *edges))
     return "seed:" + hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+
+def seed_edges(edges: Sequence[SeedEdge]) -> list[Edge]:
+    """The seed as edges, in the order in which ranking reads them."""
+    return [
+        Edge(etype=e.etype, src=e.src, dst=e.dst, strength=e.strength, source=e.source, src_kind="seed")
+        for e in sorted(edges, key=lambda e: (e.etype, e.dst, e.src))
+    ]
 
 
 def rows_of(db: duckdb.DuckDBPyConnection, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:

@@ -331,6 +331,17 @@ def test_a_damaged_file_is_set_aside_and_made_anew(tmp_path, offset):
     assert (tmp_path / "graph.duckdb.damaged").exists()
 
 
+def test_seed_rows_that_changed_unseen_are_made_anew(tmp_path):
+    path = tmp_path / "graph.duckdb"
+    expected, _ = digest_of(path, HISTORY)
+    graph = FaultGraph.open(path)
+    graph._connection.execute("UPDATE edge SET strength = 0 WHERE tx_from = 0 AND src = 'floating_part'")
+    graph.close()
+    digest, note = digest_of(path, HISTORY)
+    assert digest == expected
+    assert "seed rows" in note
+
+
 def test_without_a_disk_the_graph_lives_in_memory(tmp_path):
     digest, note = digest_of(tmp_path / "missing" / "graph.duckdb", HISTORY)
     assert "held in memory" in note
