@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
@@ -175,7 +175,8 @@ class OpcuaSource:
         samples = [sample for _, sample in self._events]
         told = {index for index, _ in self._events}
         self._events.clear()
-        return samples + [self._again(index) for index in range(len(self._points)) if index not in told]
+        now = self._now()
+        return samples + [self._again(index, now) for index in range(len(self._points)) if index not in told]
 
     async def close(self) -> None:
         """Hang up within two time-outs; nothing is raised for a peer that is gone."""
@@ -217,7 +218,8 @@ class OpcuaSource:
 
     def _on_publish(self, result: ua.PublishResult) -> None:
         """Called by asyncua for every publish, keep-alives included."""
-        self._heard_ns = self._clock.monotonic_ns()
+        now = self._now()
+        self._heard_ns = now.monotonic_ns
         for notification in result.NotificationMessage.NotificationData or ():
             if isinstance(notification, ua.StatusChangeNotification):
                 self._lost = f"the server ended the subscription: {notification.Status.name}"
@@ -225,7 +227,7 @@ class OpcuaSource:
                 for item in notification.MonitoredItems:
                     if 0 <= item.ClientHandle < len(self._points):
                         self._unconfirmed.discard(item.ClientHandle)
-                        self._keep(item.ClientHandle, self._sample(item.ClientHandle, item.Value))
+                        self._keep(item.ClientHandle, self._sample(item.ClientHandle, item.Value, now))
 
     def _keep(self, index: int, sample: Sample) -> None:
         if len(self._events) >= MAX_EVENTS:
@@ -253,8 +255,9 @@ class OpcuaSource:
             )
             if len(values) != len(nodes):
                 raise Transient(f"{self.name}: {len(values)} answers for {len(nodes)} nodes")
+            now = self._now()
             for index, value in enumerate(values, start):
-                self._compare(index, self._sample(index, value))
+                self._compare(index, self._sample(index, value, now))
 
     def _compare(self, index: int, polled: Sample) -> None:
         known = self._last.get(index)
@@ -267,29 +270,39 @@ class OpcuaSource:
             self._unconfirmed.add(index)
             self._keep(index, polled)
 
-    def _again(self, index: int) -> Sample:
+    def _again(self, index: int, now: "_Now") -> Sample:
         """The last known sample, vouched for by the live link at this moment."""
         known = self._last.get(index)
         if known is None:
-            return self._stamped(index, None, Quality.BAD, self._refused.get(index, "no value yet"))
-        now, trusted = self._clock.now(), self._clock.trusted()
-        return replace(known, received_time=now, monotonic_ns=self._clock.monotonic_ns(), clock_trusted=trusted)
+            return self._stamped(index, None, Quality.BAD, self._refused.get(index, "no value yet"), now)
+        return replace(known, received_time=now.wall, monotonic_ns=now.monotonic_ns, clock_trusted=now.trusted)
 
-    def _sample(self, index: int, data: ua.DataValue) -> Sample:
+    def _sample(self, index: int, data: ua.DataValue, now: "_Now") -> Sample:
         value, quality, reason = _judge(data, self._points[index])
-        sample = self._stamped(index, value, quality, reason)
+        sample = self._stamped(index, value, quality, reason, now)
         return replace(sample, source_time=_utc(data.SourceTimestamp), server_time=_utc(data.ServerTimestamp))
 
-    def _stamped(self, index: int, value: Value, quality: Quality, reason: str) -> Sample:
+    def _stamped(self, index: int, value: Value, quality: Quality, reason: str, now: "_Now") -> Sample:
         return Sample(
             point_id=self._points[index].id,
             value=value,
             quality=quality,
             reason=reason,
-            received_time=self._clock.now(),
-            monotonic_ns=self._clock.monotonic_ns(),
-            clock_trusted=self._clock.trusted(),
+            received_time=now.wall,
+            monotonic_ns=now.monotonic_ns,
+            clock_trusted=now.trusted,
         )
+
+    def _now(self) -> "_Now":
+        return _Now(self._clock.now(), self._clock.monotonic_ns(), self._clock.trusted())
+
+
+class _Now(NamedTuple):
+    """One look at the clock, for all samples of a batch."""
+
+    wall: datetime
+    monotonic_ns: int
+    trusted: bool
 
 
 def _judge(data: ua.DataValue, point: Point) -> tuple[Value, Quality, str]:

@@ -13,6 +13,7 @@ from typing import Any
 from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.client.ua_client import UaClient, UaClientState, UASocketProtocol
+from asyncua.common.connection import TransportLimits
 from asyncua.common.shortcuts import Shortcuts
 from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from asyncua.ua.status_codes import StatusCodes
@@ -24,6 +25,9 @@ from drivers.errors import Misconfigured, Refused, Transient
 __all__ = ("ALLOWED_REQUESTS", "PEER_FAILURES", "ReadOnlyClient", "translated")
 
 SESSION_TIMEOUT_MS = 60_000  # a cut leaves a session behind, and small servers have ten of them
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # far more than an answer for 500 nodes; a hostile length field costs no more
+MAX_CHUNKS = 256  # parts of one message
 
 ALLOWED_REQUESTS: frozenset[type] = frozenset(
     {
@@ -70,8 +74,23 @@ _FOR_GOOD = frozenset(
 )
 
 
+class _Limits(TransportLimits):
+    """Limits that the server can narrow but not widen; asyncua takes over whatever the server says."""
+
+    def update_client_limits(self, msg: ua.Acknowledge) -> None:
+        super().update_client_limits(msg)
+        self.max_message_size = min(self.max_message_size or MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES)
+        self.max_chunk_count = min(self.max_chunk_count or MAX_CHUNKS, MAX_CHUNKS)
+
+
 class _ReadOnlyProtocol(UASocketProtocol):
-    """The socket's protocol, narrowed to the requests that read."""
+    """The socket's protocol, narrowed to the requests that read and to a bounded message."""
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport is not None and len(self.receive_buffer or b"") > MAX_MESSAGE_BYTES:
+            self.transport.abort()
+            return
+        super().data_received(data)
 
     def _send_request(
         self, request: Any, timeout: float = 1, message_type: Any = ua.MessageType.SecureMessage
@@ -86,7 +105,7 @@ class _ReadOnlyUaClient(UaClient):
 
     def _make_protocol(self) -> UASocketProtocol:
         usual = super()._make_protocol()  # sets the hooks, which move over to ours
-        self.protocol = _ReadOnlyProtocol(self._timeout, security_policy=self.security_policy)
+        self.protocol = _ReadOnlyProtocol(self._timeout, self.security_policy, _Limits())
         self.protocol.pre_request_hook = usual.pre_request_hook
         self.protocol.on_connection_lost = usual.on_connection_lost
         self.protocol.is_session_closing = usual.is_session_closing

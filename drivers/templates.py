@@ -6,6 +6,7 @@ hold the two side by side.  Called by `drivers.modbus` when a link's configurati
 
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib import resources
 from typing import Annotated, Literal
 
@@ -111,6 +112,7 @@ def template_names() -> tuple[str, ...]:
     return tuple(sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml")))
 
 
+@cache
 def load_template(name: str) -> Template:
     """The delivered template `name`.  Raises Misconfigured where there is none or it is faulty."""
     if name not in template_names():

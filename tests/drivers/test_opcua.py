@@ -4,6 +4,7 @@ import asyncio
 import math
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -306,6 +307,26 @@ async def test_a_peer_that_speaks_something_else_is_transient(opened: Open) -> N
     async with other:
         with pytest.raises(Transient):
             await opened(_config(other.sockets[0].getsockname()[1], timeout_s=0.5))
+
+
+async def test_a_hostile_length_costs_a_bounded_buffer(opened: Open) -> None:
+    sent = 0
+
+    async def flood(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(b"ACKF" + (0x7FFFFFFF).to_bytes(4, "little"))
+        with suppress(OSError):
+            while sent < 256:
+                writer.write(bytes(1 << 20))
+                await writer.drain()
+                sent += 1
+        writer.transport.abort()
+
+    other = await asyncio.start_server(flood, "127.0.0.1", 0)
+    async with other:
+        with pytest.raises(Transient):
+            await opened(_config(other.sockets[0].getsockname()[1]))
+    assert sent < 32  # MiB
 
 
 async def test_a_missing_namespace_is_refused(plant: Plant, opened: Open) -> None:
