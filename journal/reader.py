@@ -1,9 +1,10 @@
 """Reads of `blackstart.duckdb`: records, named queries, and the row chain recomputed.
 
-Runs on the writer thread, on the writer's connection, so that a read sees every commit before it.  Used by `writer`
+Runs on the writer thread, in a session of its own, so that a read sees every commit before it.  Used by `writer`
 and, through it, by `store`.
 """
 
+import contextlib
 import hashlib
 import hmac
 import itertools
@@ -60,6 +61,11 @@ class Reader:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
+
+    def close(self) -> None:
+        """Let go of the session; the database closes with its last one."""
+        with contextlib.suppress(duckdb.Error):
+            self._connection.close()
 
     def history(self, run_id: str, first_seq: int, last_seq: int) -> list[Record]:
         """Every entry of one run within these numbers, in sequence order."""

@@ -258,9 +258,10 @@ def _check_version(folder: Path, connection: duckdb.DuckDBPyConnection) -> None:
 def _read_state(connection: duckdb.DuckDBPyConnection) -> State:
     tail = connection.execute("SELECT epoch, seq, chain FROM event ORDER BY seq DESC LIMIT 1").fetchone()
     runs = connection.execute(
-        "SELECT run_id, workflow, first_seq, last_seq FROM runs WHERE workflow IS NOT NULL AND NOT list_contains(?, "
-        "'run.' || state) ORDER BY first_seq",
-        [list(ENDED_KINDS)],
+        "SELECT run_id, any_value(name) FILTER (kind = 'run.started'), min(seq), max(seq) FROM event WHERE run_id IN "
+        "(SELECT run_id FROM event WHERE kind = 'run.started' EXCEPT SELECT run_id FROM event WHERE kind IN (?, ?)) "
+        "GROUP BY run_id ORDER BY min(seq)",
+        ENDED_KINDS,
     ).fetchall()
     hashes = connection.execute("SELECT hash FROM blob ORDER BY rowid DESC LIMIT ?", [MAX_KNOWN_BLOBS]).fetchall()
     return State(

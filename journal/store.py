@@ -237,12 +237,12 @@ class DuckStore:
         try:
             while (group := self._take()) is not None:
                 self._serve(group)
+            self._writer.finish()
             failure = Transient("the journal is closed")
-            self._writer.close(clean=True)
         except Fatal as err:
             failure = err
-            self._writer.close(clean=False)
         finally:
+            self._writer.close()
             self._failure = failure  # from here on _put refuses; what came before is answered below
             self._on_loop(self._refuse_waiting)
 

@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 import journal.store
-from drivers.errors import BadInput, Transient
+from drivers.errors import BadInput, Fatal, Refused, Transient
 from journal.engine.ports import Entry, Record
 from journal.rescue import DATABASE_NAME
 from journal.writer import Limits
@@ -207,3 +207,57 @@ async def test_verify_finds_what_was_changed_without_the_key(open_store, tmp_pat
     with duckdb.connect(tmp_path / DATABASE_NAME) as connection:
         connection.execute(sql)
     assert (await (await open_store()).verify()).broken_seq == broken_seq
+
+
+async def test_a_broken_session_stops_the_store_and_says_so(open_store, monkeypatch) -> None:
+    store = await open_store()
+    await store.append([step("r", 1)])
+
+    def give_up(*_: object) -> None:
+        raise duckdb.FatalException("invalidated")
+
+    monkeypatch.setattr(store._writer, "_insert", give_up)
+    waiting = [asyncio.create_task(store.append([step("r", n)])) for n in range(3)]
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(result) for result in results] == [Fatal] * 3
+    with pytest.raises(Fatal, match="gave up"):
+        await store.close()
+    with pytest.raises(Fatal, match="gave up"):
+        await store.append([step("r", 9)])
+    with pytest.raises(Fatal, match="gave up"):
+        await store.open_runs()
+    monkeypatch.undo()
+    store._failure = None  # the fixture closes it again
+    assert [record.key for record in await (await open_store()).history("r")] == ["root/s#1"]
+
+
+async def test_a_cancelled_caller_disturbs_nobody(open_store) -> None:
+    store = await open_store()
+    cancelled = asyncio.create_task(store.append([step("r", 1)]))
+    other = asyncio.create_task(store.append([step("r", 2)]))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    assert await other == [2]
+    assert [record.seq for record in await store.history("r")] == [1, 2]  # it was on its way already
+
+
+async def test_a_lost_payload_is_refused_and_costs_nothing_else(open_store, tmp_path: Path) -> None:
+    store = await open_store()
+    await store.append([step("a", 1, b"x" * 2000), step("b", 1)])
+    await store.close()
+    with duckdb.connect(tmp_path / DATABASE_NAME) as connection:
+        connection.execute("DELETE FROM blob")
+    store = await open_store()
+    with pytest.raises(Refused, match="has lost the payload"):
+        await store.history("a")
+    assert len(await store.history("b")) == 1
+    assert (await store.verify()).broken_seq == 1
+
+
+async def test_what_the_gateway_watches(open_store) -> None:
+    store = await open_store()
+    assert (store.last_seq, store.stuck_s) == (0, 0.0)
+    await store.append([Entry(kind="alarm", key=key, name=name) for key, name in (("a", "1"), ("b", "1"), ("a", "2"))])
+    assert store.last_seq == 3
+    assert [(record.key, record.name) for record in await store.latest("alarm")] == [("b", "1"), ("a", "2")]
+    assert [record.key for record in await store.latest("alarm", limit=1)] == ["a"]
