@@ -103,11 +103,20 @@ async def wait_first(branches: Sequence[Branch[R] | asyncio.Task[R]]) -> Branch[
 
 @overload
 async def wait_for(
-    name: str, model: type[T], *, timeout: timedelta | None = None, question: str = ""  # noqa: ASYNC109 - journalled
+    name: str,
+    model: type[T],
+    *,
+    timeout: timedelta | None = None,  # noqa: ASYNC109 - journalled: asyncio.timeout would forget it in a crash
+    question: str = "",
 ) -> T: ...  # pragma: no cover
 @overload
 async def wait_for(
-    name: str, model: type[T], *, timeout: timedelta | None = None, default: D, question: str = ""  # noqa: ASYNC109
+    name: str,
+    model: type[T],
+    *,
+    timeout: timedelta | None = None,  # noqa: ASYNC109 - journalled: asyncio.timeout would forget it in a crash
+    default: D,
+    question: str = "",
 ) -> T | D: ...  # pragma: no cover
 async def wait_for(
     name: str,
@@ -125,6 +134,8 @@ async def wait_for(
     check_label(name)
     run = run_of(scope)
     defaulted = default is not _NO_DEFAULT
+    if defaulted:
+        encode(default)  # refuse now what the deadline could not record
     wait = Wait(
         name=name,
         type_name=getattr(model, "__name__", str(model)),
@@ -206,7 +217,7 @@ def emit_entry(entry: Entry) -> None:
     """As `emit`, with a row that another part has made; it gets this run's id."""
     frame = _frame("emit")
     if entry.kind in set(Kind):
-        raise ValueError(f"kind {entry.kind!r} is the engine's own")
+        raise ValueError(f"kind {str(entry.kind)!r} is the engine's own")
     if len(frame.emitted) >= EMITTED_MAX:
         raise ValueError(f"step {frame.step_key!r} emits more than {EMITTED_MAX} rows")
     frame.emitted.append(replace(entry, run_id=frame.info.run_id))

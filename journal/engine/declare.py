@@ -13,7 +13,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from pydantic import TypeAdapter
 
 from journal.engine.codec import adapter, arguments_hash, convert
-from journal.engine.errors import CodecError, StepFailed, Unencodable, UnlabelledBranch
+from journal.engine.errors import CodecError, StepFailed, Undecodable, Unencodable, UnlabelledBranch
 from journal.engine.history import Outcome
 from journal.engine.identity import Scope, Tracked, here, scope_of
 from journal.engine.ports import Kind
@@ -156,12 +156,15 @@ class Workflow(Generic[P, R]):
     def read_arguments(self, plain: Sequence[object]) -> list[Any]:
         """Stored arguments as the annotated types.  Raises Undecodable where they do not fit."""
         parameters = list(self.signature.parameters.values())
-        last = parameters[-1] if parameters else None
-        read = []
-        for index, value in enumerate(plain):
-            parameter = parameters[index] if index < len(parameters) else last
-            assert parameter is not None
-            read.append(convert(value, adapter(self._hints.get(parameter.name, Any))))
+        names = [parameter.name for parameter in parameters] or [""]
+        read = [
+            convert(value, adapter(self._hints.get(names[min(index, len(names) - 1)], Any)))
+            for index, value in enumerate(plain)
+        ]
+        try:
+            self.signature.bind(*read)
+        except TypeError as err:
+            raise Undecodable(f"{len(read)} stored arguments for {self.name}{self.signature}: {err}") from err
         return read
 
     @functools.cached_property

@@ -12,6 +12,7 @@ from typing import Any
 from journal.engine.codec import arguments_hash, convert, decode, encode
 from journal.engine.declare import Workflow
 from journal.engine.errors import (
+    CodecError,
     EngineClosed,
     EngineError,
     InDoubt,
@@ -20,6 +21,7 @@ from journal.engine.errors import (
     RunFailed,
     RunPaused,
     RunStopped,
+    Undecodable,
     UnknownRun,
 )
 from journal.engine.history import History, RunState, RunView, StepView
@@ -106,7 +108,11 @@ class Engine:
         lock = self._starting.setdefault(key, asyncio.Lock())
         try:
             async with lock:
-                return await self._store.find_run(key) or await self._begin(workflow, args, key)
+                found = await self._store.find_run(key)
+                if found is None:
+                    return await self._begin(workflow, args, key)
+                await self._bring_back(found)  # it may be open and not yet resumed
+                return found
         finally:
             if not lock.locked():
                 self._starting.pop(key, None)
@@ -114,18 +120,7 @@ class Engine:
     async def resume(self) -> list[str]:
         """Bring back every open run that is not in memory and not held; returns their ids, oldest first."""
         self._enter()
-        resumed = []
-        for found in await self._store.open_runs():
-            if found.run_id in self._runs:
-                continue
-            history = History.of(found.run_id, await self._store.history(found.run_id))
-            workflow = self._workflows.get(history.workflow)
-            if workflow is None:
-                _log.error("run %s stays open: no workflow named %r is registered", found.run_id, history.workflow)
-            elif history.state is RunState.RUNNING:
-                self._launch(workflow, history)
-                resumed.append(found.run_id)
-        return resumed
+        return [found.run_id for found in await self._store.open_runs() if await self._bring_back(found.run_id)]
 
     async def answer(self, run_id: str, wait: str, payload: object, *, by: str) -> bool:
         """Answer a wait, by its name or key; True if this answer counts, False if there was one or nobody asks.
@@ -208,9 +203,32 @@ class Engine:
             )
         return run_id
 
+    async def _bring_back(self, run_id: str) -> bool:
+        """Put an open run back into memory; False where it is there, has ended, or is held."""
+        if run_id in self._runs:
+            return False
+        try:
+            history = await self._history(run_id)
+        except CodecError as err:  # one damaged run must not keep the others from going on
+            _log.error("run %s stays open: its rows cannot be read: %s", run_id, err)
+            return False
+        if history.state is not RunState.RUNNING or run_id in self._runs or self._closed:
+            return False
+        workflow = self._workflows.get(history.workflow)
+        if workflow is None:
+            _log.error("run %s stays open: no workflow named %r is registered", run_id, history.workflow)
+            return False
+        self._launch(workflow, history)
+        return True
+
     def _launch(self, workflow: Workflow[Any, Any], history: History) -> None:
-        run = Run(self._core, history, functools.partial(_body, workflow, history.started["args"]))
-        self._runs[history.run_id] = run
+        try:
+            program = functools.partial(workflow.body, *workflow.read_arguments(history.started["args"]))
+        except Undecodable as err:
+            run = self._runs[history.run_id] = Run(self._core, history, _never)
+            run.mismatch(f"the recorded arguments do not fit {workflow.name}{workflow.signature}: {err}")
+            return
+        run = self._runs[history.run_id] = Run(self._core, history, program)
         run.start()
 
     def _forget(self, run: Run) -> None:
@@ -227,5 +245,5 @@ class Engine:
         return plain if known is None else convert(plain, known.result)
 
 
-async def _body(workflow: Workflow[Any, Any], plain: list[object]) -> Any:
-    return await workflow.body(*workflow.read_arguments(plain))
+async def _never() -> None:
+    raise AssertionError("a run without readable arguments has no body")

@@ -132,9 +132,10 @@ class Run:
 
     async def doubt(self, op: Op, error: dict[str, str]) -> None:
         """Record that nobody knows whether the step had its effect, and hold the run."""
-        entry = self.entry(Kind.STEP_IN_DOUBT, {"error": error}, key=op.key, name=op.name, arg_hash=op.arg_hash)
+        told = _data(error["type"], f"step {op.key}: {error['message']}")
+        entry = self.entry(Kind.STEP_IN_DOUBT, {"error": told}, key=op.key, name=op.name, arg_hash=op.arg_hash)
         await self.append([entry])
-        self._doubt = InDoubt(self.info.run_id, error["type"], f"step {op.key}: {error['message']}")
+        self._doubt = InDoubt(self.info.run_id, told["type"], told["message"])
         self._stop(_Ending(None, error=self._doubt))
 
     def mismatch(self, message: str) -> None:

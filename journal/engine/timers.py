@@ -62,12 +62,14 @@ class Timers:
     def check(self) -> None:
         """Call back whatever is due, then sleep until the next."""
         self._bring_walls_forward()
-        while self._heap and (self._heap[0].callback is None or self._heap[0].due_ns <= self._clock.monotonic_ns()):
-            timer = heapq.heappop(self._heap)
-            self._walls -= timer.due_wall is not None
-            if timer.callback is not None:
-                timer.callback()
-        self._arm()
+        try:
+            while self._heap and (self._heap[0].callback is None or self._heap[0].due_ns <= self._clock.monotonic_ns()):
+                timer = heapq.heappop(self._heap)
+                self._walls -= timer.due_wall is not None
+                if timer.callback is not None:
+                    timer.callback()
+        finally:
+            self._arm()  # one bad callback must not stop the others' time
 
     def close(self) -> None:
         """Forget everything."""
