@@ -242,9 +242,8 @@ class AlarmBook:
 
     def _raise(self, judgement: Judgement, finding: Finding) -> Revision:
         onset = finding.first_time.isoformat()
-        alarm_id = str(
-            uuid5(NAMESPACE_URL, "/".join((self._gateway_id, judgement.asset_id, judgement.definition, onset)))
-        )
+        identity = f"{self._gateway_id}/{judgement.asset_id}/{judgement.definition}/{onset}"
+        alarm_id = str(uuid5(NAMESPACE_URL, identity))
         definition = DEFINITIONS[judgement.definition]
         alarm = Alarm(
             alarm_id=alarm_id,

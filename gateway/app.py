@@ -26,7 +26,7 @@ from gateway.desk import Desk
 from gateway.incidents import Incident
 from gateway.intake import Intake
 from gateway.investigation import investigate
-from gateway.memory import open_graph
+from gateway.memory import known_causes, open_graph
 from gateway.poller import Poller
 from gateway.publisher import Publisher, status_message
 from gateway.reflex import Reflex
@@ -46,7 +46,6 @@ __all__ = ("run_gateway",)
 log = logging.getLogger(__name__)
 
 WATCHDOG_FEED_S = 5.0  # a third of the unit's WatchdogSec leaves room for a slow disk
-DRAIN_LOOK_S = 0.05
 STOP_DRAIN_S = 5.0  # for the outbox, after the sources have stopped
 WARM_UP_S = 86_400.0  # agents rebuild their windows from the last day of device time
 
@@ -147,7 +146,7 @@ class _Daemon:
     ) -> list[asyncio.Task[None]]:
         """Start what works on the open journal; returns its tasks."""
         config, gateway_id = self._config, self._config.gateway.id
-        verdicts = Verdicts(desk)
+        verdicts = Verdicts(desk, await asyncio.to_thread(known_causes))
         topics = [f"blackstart/{gateway_id}/command/verdict"] if config.scada.commands == "broker_acl" else []
         will = status_message(gateway_id, online=False, simulated=self._simulated)
         online = status_message(gateway_id, online=True, simulated=self._simulated)
@@ -250,8 +249,7 @@ async def _drain(reflex: Reflex, journal: Journal) -> None:
     try:
         async with asyncio.timeout(STOP_DRAIN_S):
             await reflex.settled()
-            while journal.outbox.pending():
-                await asyncio.sleep(DRAIN_LOOK_S)
+            await journal.outbox.drained()
     except TimeoutError:
         log.warning(
             "stopping with %d message(s) waiting; they are sent after the next start", len(journal.outbox.pending())

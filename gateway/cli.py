@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 70 the process must star
 import asyncio
 import json
 import logging
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -60,6 +59,12 @@ def _ask(config: Path, cmd: str, **arguments: object) -> Any:
     return ask(load(config).gateway.state_dir, cmd, **arguments)
 
 
+def _hush_libraries() -> None:
+    """They log a line or a traceback for each failed attempt; the pollers log once when a link goes or returns."""
+    for name in ("asyncua", "pymodbus", "mqtt"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
 @app.callback(invoke_without_command=True)
 def root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
@@ -83,8 +88,7 @@ def run(
     from gateway.ledger import Ledger  # noqa: PLC0415
 
     logging.basicConfig(level=log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
-    for noisy in ("asyncua", "pymodbus", "mqtt"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    _hush_libraries()
     asyncio.run(run_gateway(load(config), SystemClock(), Ledger(ledger) if ledger else None))
 
 
@@ -194,7 +198,7 @@ def verdict(
         "outcome": outcome,
         "final_code": code,
         "basis": basis,
-        "observed_at": datetime.now(UTC).isoformat(),
+        "observed_at": SystemClock().now().isoformat(),
         "by": by,
         "final_cause": cause,
         "note": note,
@@ -264,6 +268,7 @@ def replay(
     """Play real measurements through simulated devices, drivers and agents, and compare with the methods alone."""
     from gateway.replay import replay_file  # noqa: PLC0415
 
+    _hush_libraries()
     report = asyncio.run(replay_file(csv, rows, seed))
     if as_json:
         _print_json(report)

@@ -5,67 +5,32 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from string import Template
 from typing import Any
 
 from drivers.errors import BlackstartError
 
 __all__ = ("Daemon", "config_text", "ledger_lines")
 
-VERDICT_TIMEOUT_DAYS = 14
-
-NAMEPLATE = """
-[asset.nameplate]
-model = "TR-40-132"
-rated_mva = 40
-age_years = 22
-cooling = "ONAF"
-paper = "kraft"
-breathing = "sealed"
-tap_changer_communicates = false
-"""
+TEMPLATE = Path(__file__).with_name("demo.toml")
 
 
-def config_text(ready: Mapping[str, Any], state_dir: Path, model_file: Path | None, *, core: bool) -> str:
-    """A gateway configuration for the devices that the simulator reported."""
-    parts = [
-        f'[gateway]\nid = "gw-demo"\nsite = "Demo"\nstate_dir = "{state_dir}"\ntime_factor = {ready["time_factor"]}\n',
-        f'[mqtt]\nhost = "{ready["mqtt"]["host"]}"\nport = {ready["mqtt"]["port"]}\nclient_id = "gw-demo"\n',
-        f'[scada]\ncommands = "broker_acl"\n[core]\nenabled = {str(core).lower()}\n',
-        f"[investigation]\nverdict_timeout_days = {VERDICT_TIMEOUT_DAYS}\n",
-    ]
-    for asset in ("T1", "T2"):
-        parts.append(f'[[asset]]\nid = "{asset}"\nkind = "PowerTransformer"\nbay = "B{asset[1]}"\ncriticality = 5')
-        parts.append(NAMEPLATE)
-    parts.append('[[asset]]\nid = "Q1"\nkind = "Breaker"\nbay = "B1"\n[asset.nameplate]\nsf6_alarm_bara = 5.4')
-    parts.append("sf6_lockout_bara = 5.0")
-    parts.append('[[edge]]\nfrom_asset = "T1"\nto_asset = "T2"\nkind = "fire_exposure"\nattenuation = 0.4')
-    parts.append('[[edge]]\nfrom_asset = "T1"\nto_asset = "Q1"\nkind = "same_bay"\nattenuation = 0.7')
-    if model_file is not None:
-        parts.append(f'[[anomaly_model]]\nasset = "T1"\nfile = "{model_file}"')
+def config_text(ready: Mapping[str, Any], state_dir: Path, anomaly_model: Path, *, core: bool) -> str:
+    """The demo's configuration with the addresses that the simulator reported."""
+    values = {
+        "state_dir": state_dir,
+        "anomaly_model": anomaly_model,
+        "core": str(core).lower(),
+        "time_factor": ready["time_factor"],
+        "mqtt_host": ready["mqtt"]["host"],
+        "mqtt_port": ready["mqtt"]["port"],
+        "opcua_url": ready["opcua"]["url"],
+        "opcua_namespace_uri": ready["opcua"]["namespace_uri"],
+    }
     for device in ready["devices"]:
-        parts.append(
-            f'[[link]]\nprotocol = "modbus_tcp"\nname = "{device["name"]}"\nhost = "{device["host"]}"\n'
-            f"port = {device['port']}\npoll_period_s = 0.5\ntimeout_s = 0.2\n[[link.devices]]\n"
-            f'name = "{device["name"]}"\nasset = "{device["asset"]}"\nunit_id = {device["unit_id"]}\n'
-            f'template = "{device["template"]}"'
-        )
-    parts.append(_opcua_text(ready["opcua"]))
-    return "\n".join(parts) + "\n"
-
-
-def _opcua_text(opcua: Mapping[str, Any]) -> str:
-    lines = [
-        f'[[link]]\nprotocol = "opcua"\nname = "bay-server"\nurl = "{opcua["url"]}"\n'
-        f'namespace_uri = "{opcua["namespace_uri"]}"\nsecurity = "none"\npoll_period_s = 0.5\nverify_period_s = 5.0'
-    ]
-    for point in opcua["points"]:
-        lines.append(
-            f'[[link.points]]\nnode = "s={point["node"]}"\nasset = "{point["asset"]}"\n'
-            f'indicator = "{point["indicator"]}"\nunit = "{point["unit"]}"\nupdate_interval_s = 60'
-        )
-        if point["indicator"] == "YLTC.TapPos":
-            lines.append("expected_constant = true")
-    return "\n".join(lines)
+        prefix = device["name"].replace("-", "_")
+        values |= {f"{prefix}_{key}": device[key] for key in ("host", "port", "unit_id")}
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(values)
 
 
 class Daemon:

@@ -246,6 +246,7 @@ def _without_gas(family: Family, severity: Severity) -> Recommendation:
 
 
 def episode_of(run_id: str, incident: Incident, diagnosis: Diagnosis, verdict: Verdict) -> Episode:
+    """What memory learns from: seen, believed, found.  Codes are left out where the incident is not about gas."""
     seen = diagnosis.code or incident.finding.code
     indicators = (f"dga.{seen}",) if incident.family in GAS_FAMILIES else (incident.finding.indicator,)
     return Episode(

@@ -9,11 +9,16 @@ from journal.engine import decode
 from journal.fault_graph import Episode, FaultGraph, open_or_rebuild
 from models import knowledge_base
 
-__all__ = ("GRAPH_NAME", "edge_rows", "open_graph")
+__all__ = ("GRAPH_NAME", "edge_rows", "known_causes", "open_graph")
 
 log = logging.getLogger(__name__)
 
 GRAPH_NAME = "graph.duckdb"
+
+
+def known_causes() -> frozenset[str]:
+    """Failure modes that a verdict may name."""
+    return frozenset(mode.name for mode in knowledge_base.load().failure_modes())
 
 
 async def open_graph(state_dir: Path, journal: Journal) -> FaultGraph:

@@ -157,7 +157,7 @@ class Reflex:
             self._units.put_nowait(unit)
         except asyncio.QueueFull:
             self.dropped_units += 1
-            log.error("the journal accepts nothing; %d judgement(s) dropped so far", self.dropped_units)
+            log.critical("the journal accepts nothing; %d judgement(s) dropped so far", self.dropped_units)
 
     async def _commit(self, units: Sequence[_Unit], send_now: SendNow) -> None:
         entries = [entry for unit in units for entry in unit.entries]
@@ -190,4 +190,4 @@ class Reflex:
                 try:
                     await send_now(message)
                 except Transient as err:
-                    log.error("alarm %s could neither be journalled nor sent: %s", alarm.message_id, err)
+                    log.critical("alarm %s could neither be journalled nor sent: %s", alarm.message_id, err)

@@ -1,5 +1,6 @@
 """What people found: checked, addressed to the run that waits for it, and never lost when it comes late."""
 
+import difflib
 import json
 import logging
 
@@ -30,8 +31,9 @@ class VerdictCommand(Frozen):
 class Verdicts:
     """Takes verdicts from MQTT and from the command line."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, known_causes: frozenset[str]) -> None:
         self._desk = desk
+        self._known_causes = known_causes
         self.refused = 0
 
     async def hear(self, inbound: Inbound) -> None:
@@ -50,6 +52,11 @@ class Verdicts:
         Raises BadInput where no such run exists, where it has a verdict already, or where it asks for none.
         """
         engine = self._desk.engine
+        cause = command.verdict.final_cause
+        if cause is not None and cause not in self._known_causes:
+            near = difflib.get_close_matches(cause, self._known_causes, n=3, cutoff=0.4)
+            names = ", ".join(near) or "see `blackstart graph show`"
+            raise BadInput(f"final_cause {cause!r} is no failure mode of the fault graph; near: {names}")
         try:
             run = await engine.run(command.run_id)
             if run.workflow != investigate.name:

@@ -56,6 +56,7 @@ class Views:
             "run": self.run,
             "alarms": self.alarms,
             "graph": self.graph,
+            "outbox": self.outbox,
             "exposures": self.exposures,
             "verdict": self.verdict,
         }
@@ -125,6 +126,10 @@ class Views:
     async def graph(self, question: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Edges of the fault graph, the ones with confirmed counts first."""
         return edge_rows(self._desk.graph, _limit(question))
+
+    async def outbox(self, question: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Messages for SCADA, the newest first: pending, sent or refused."""
+        return await self._journal.query("outbox", limit=_limit(question))
 
     async def exposures(self, _: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Raised exposure of neighbours, with the path and the evidence ids: the newest per asset."""

@@ -184,7 +184,7 @@ class Diagnosis(Frozen):
     explanation: str = ""
     deterministic_code: FaultCode | None = None
     core_choice: str = ""
-    core_probabilities: dict[str, float] = {}
+    core_probabilities: dict[str, float] = Field(default_factory=dict)
     core_status: Literal["off", "unqualified", "advises", "votes"] = "off"
     core_identity: str = Field(default="", description="model file's SHA-256, build and prompt hash")
     models_identity: str = ""
