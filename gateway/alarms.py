@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, TypeAlias
 from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import Field
@@ -18,7 +18,21 @@ from drivers.base import Clock, Frozen, Message, Name
 from models.asset import Asset
 from models.findings import Diagnosis, Family, Finding, Severity, Verdict
 
-__all__ = ("DEFINITIONS", "Acked", "Active", "Alarm", "AlarmBook", "AlarmDefinition", "Judgement", "Revision", "Stage")
+__all__ = (
+    "DEFINITIONS",
+    "Acked",
+    "Active",
+    "Alarm",
+    "AlarmBook",
+    "AlarmDefinition",
+    "Judgement",
+    "Revision",
+    "Stage",
+    "TimeSource",
+)
+
+TimeSource: TypeAlias = Literal["device", "server", "poll"]
+"""Who stamped a measurement's time: the device itself, the server that speaks for it, or the gateway's poll."""
 
 TEXT_CHARS_MAX = 80  # what a SCADA alarm line shows
 
@@ -127,6 +141,8 @@ class Judgement:
     definition: str
     finding: Finding | None  # None: the condition is absent, for long enough to clear
     value: str = ""  # for the text: what was measured, with unit and limit
+    time_source: TimeSource = "poll"
+    time_uncertainty_ms: int = 1000
 
 
 class Alarm(Frozen):
@@ -152,8 +168,8 @@ class Alarm(Frozen):
     time_to_respond_h: float
     event_time: datetime = Field(description="the measurement in which the condition was first seen")
     detection_time: datetime
-    time_source: Literal["device", "server", "poll"]
-    time_uncertainty_ms: int
+    time_source: TimeSource
+    time_uncertainty_ms: int = Field(description="how much earlier the event may have been than event_time")
     clock_trusted: bool
     journalled: bool = True
     simulated: bool = False
@@ -265,8 +281,8 @@ class AlarmBook:
             time_to_respond_h=definition.time_to_respond_h[finding.severity],
             event_time=finding.first_time,
             detection_time=self._clock.now(),
-            time_source="poll",
-            time_uncertainty_ms=1000,
+            time_source=judgement.time_source,
+            time_uncertainty_ms=judgement.time_uncertainty_ms,
             clock_trusted=self._clock.trusted(),
             simulated=self._simulated,
             finding=finding,

@@ -56,7 +56,6 @@ class InvestigationConfig(Frozen):
 
     verdict_timeout_days: float = Field(default=14.0, gt=0, le=365)
     reinvestigate_after_s: float = Field(default=600.0, ge=0, le=86_400)
-    concurrency: int = Field(default=2, ge=1, le=8)
 
 
 class ScadaConfig(Frozen):

@@ -11,7 +11,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from drivers.base import Clock, Point, Quality, Sample
 from gateway.agents.rules import Rule, Sight, rules_for
-from gateway.alarms import Judgement
+from gateway.alarms import Judgement, TimeSource
 from models.anomaly import AnomalyModel
 from models.asset import Asset
 from models.features import Cycle, CycleDetector, Window
@@ -33,6 +33,7 @@ class _Group:
     window: Window
     lost_since_ns: int | None = None
     lost_reported: bool = False
+    time_source: TimeSource = "poll"
 
 
 @dataclass(slots=True)
@@ -121,6 +122,7 @@ class HardAgent:
             self._note_presence(group, members)
             cycle = group.detector.feed(members)
             if cycle is not None:
+                group.time_source = _time_source(members[-1])
                 group.window.add(cycle)
                 cycles.append((group, cycle))
         return cycles
@@ -146,7 +148,16 @@ class HardAgent:
         watch.absent_cycles = 0
         watch.onset = watch.onset or cycle.time
         finding = self._finding(watch.rule.definition, sight, watch.onset, cycle.time, self._evidence(group))
-        return [Judgement(asset_id=self.asset.id, definition=watch.rule.definition, finding=finding, value=sight.value)]
+        return [
+            Judgement(
+                asset_id=self.asset.id,
+                definition=watch.rule.definition,
+                finding=finding,
+                value=sight.value,
+                time_source=group.time_source,
+                time_uncertainty_ms=round(max(point.update_interval_s for point in group.points) * 1000),
+            )
+        ]
 
     def _finding(
         self, definition: str, sight: Sight, first: datetime, last: datetime, evidence: tuple[EvidenceSample, ...]
@@ -218,6 +229,12 @@ class HardAgent:
         finding = self._finding("MeasurementLost", sight, now, now, ())
         value = f"of {group.points[0].indicator} and {len(group.points) - 1} more"
         return Judgement(asset_id=self.asset.id, definition="MeasurementLost", finding=finding, value=value)
+
+
+def _time_source(sample: Sample) -> TimeSource:
+    if sample.source_time is not None:
+        return "device"
+    return "poll" if sample.server_time is None else "server"
 
 
 def _by_group(points: Iterable[Point]) -> dict[str, tuple[Point, ...]]:
