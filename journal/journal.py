@@ -5,6 +5,7 @@ has begun, and raises an alarm for each rescue note.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 import secrets
@@ -12,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from drivers.base import Clock
-from drivers.errors import Misconfigured, Transient
+from drivers.errors import Fatal, Misconfigured, Transient
 from journal.engine.codec import encode
 from journal.engine.ports import Entry
 from journal.files import fsync_folder
 from journal.outbox import Outbox
 from journal.reader import Verification
-from journal.rescue import RescueNote, boot
+from journal.rescue import RescueNote, boot, suspect
 from journal.samples import SampleLog
 from journal.store import DuckStore
 from journal.writer import Limits, Writer
@@ -59,16 +60,27 @@ class Journal:
                 or the schema is of another version.
             Transient: the file system itself fails; watching the plant goes on, try again later.
         """
-        writer, notes = await asyncio.to_thread(_start, state_dir, key_file, limits)
-        store = DuckStore(writer, clock)
-        journal = cls(store, Outbox(store), SampleLog(state_dir / "samples", clock), notes)
-        try:
-            await store.append([Entry(kind="journal.opened", name=boot_note), *map(_rescue_entry, notes)])
-            await journal.outbox.open()
-            await journal.samples.open()
-        except BaseException:
-            await store.close()
-            raise
+        notes: tuple[RescueNote, ...] = ()
+        for last in (False, True):
+            writer, found = await asyncio.to_thread(_start, state_dir, key_file, limits)
+            notes += found
+            store = DuckStore(writer, clock)
+            journal = cls(store, Outbox(store), SampleLog(state_dir / "samples", clock), notes)
+            try:
+                await store.append([Entry(kind="journal.opened", name=boot_note), *map(_rescue_entry, notes)])
+                await journal.outbox.open()
+            except (Transient, Fatal):
+                with contextlib.suppress(Fatal):
+                    await store.close()
+                if last:
+                    raise
+                await asyncio.to_thread(suspect, state_dir)  # it opened but cannot be used: climb again, look closely
+            except BaseException:
+                await store.close()
+                raise
+            else:
+                await journal.samples.open()
+                break
         return journal
 
     async def query(self, sql_name: str, *, limit: int = 100, **arguments: str) -> list[dict[str, Any]]:

@@ -112,6 +112,12 @@ class Outbox:
                 assert loop.time() >= wake_s
         return item
 
+    async def drained(self) -> None:
+        """Wait until memory holds no message."""
+        while self._items:
+            self._changed.clear()
+            await self._changed.wait()
+
     async def wait_pending(self) -> None:
         """Wait until there is a message to send."""
         await self.wait_due()

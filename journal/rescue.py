@@ -19,18 +19,20 @@ import duckdb
 
 from drivers.errors import Misconfigured, Transient
 from journal.engine.ports import OpenRun
-from journal.files import fsync_folder
+from journal.files import free_bytes, fsync_folder
 from journal.mark import Mark, MarkValue
 from journal.schema import CREATE, ENDED_KINDS, SCHEMA_VERSION
 
-__all__ = ("CONFIG", "DATABASE_NAME", "Booted", "RescueNote", "State", "boot", "wal_leftover_bytes")
+__all__ = ("CONFIG", "DATABASE_NAME", "Booted", "RescueNote", "State", "boot", "suspect", "wal_leftover_bytes")
 
 DATABASE_NAME = "blackstart.duckdb"
 LOCK_NAME = "journal.lock"
 MARK_NAME = "journal.mark"
+SUSPECT_NAME = "journal.suspect"  # there while the database is to be read through before it is trusted
 
 MAX_RESCUES_KEPT = 8  # older copies are removed: a card that keeps failing must not fill itself
 MAX_KNOWN_BLOBS = 16_384  # about 2 MB of memory; beyond it a payload may be stored twice, which harms nobody
+FREE_FOR_CHECKPOINT_BYTES = 16 << 20
 MAX_FRAME_BYTES = 64 << 20  # a frame of the log that claims more is damaged
 VERSION_RECORD_BYTES = range(8, 160)  # where the log's unframed first record may end
 
@@ -121,6 +123,13 @@ def boot(folder: Path) -> Booted:
         raise
 
 
+def suspect(folder: Path) -> None:
+    """Have the next boot read the whole database before it trusts it: a session gave up, perhaps on a bad block."""
+    with contextlib.suppress(OSError):  # on a dead disk there is nothing left to mark
+        (folder / SUSPECT_NAME).touch(mode=0o600)
+        fsync_folder(folder)
+
+
 def wal_leftover_bytes(content: bytes) -> int:
     """Bytes behind the last whole frame `[u64 size][u64 checksum][payload]` of a write-ahead log; 0 is clean.
 
@@ -179,6 +188,7 @@ def _boot_locked(folder: Path, lock_fd: int) -> Booted:
         shutil.copyfile(wal, copy)
         acts.append(_Act("wal_copied", f"{leftover} bytes at the log's end are no whole entry", (copy.name,)))
     connection, state = _open(folder, acts)
+    (folder / SUSPECT_NAME).unlink(missing_ok=True)
     at = state.tail or MarkValue(0, 0, b"")
     known = mark.value or MarkValue(0, 0, b"")
     lost = (at.seq + 1, known.seq) if known.seq > at.seq else (None, None)
@@ -230,6 +240,8 @@ def _connect(folder: Path) -> tuple[duckdb.DuckDBPyConnection, State]:
         if connection.execute("SELECT count(*) FROM duckdb_tables()").fetchall() == [(0,)]:
             _create(folder, connection)
         _check_version(folder, connection)
+        if (folder / SUSPECT_NAME).exists():
+            _read_through(folder, connection)
         return connection, _read_state(connection)
     except BaseException:
         with contextlib.suppress(duckdb.Error):
@@ -244,6 +256,15 @@ def _create(folder: Path, connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("COMMIT")
     connection.execute("CHECKPOINT")
     fsync_folder(folder)
+
+
+def _read_through(folder: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    """Read every block, because DuckDB checks a block only when it is asked for it."""
+    for table in ("event", "blob"):
+        connection.execute(f"SELECT bit_xor(hash(t)) FROM {table} t").fetchall()  # noqa: S608 - two constants
+    needed_bytes = 2 * (folder / DATABASE_NAME).stat().st_size + FREE_FOR_CHECKPOINT_BYTES
+    if free_bytes(folder) > needed_bytes:  # on a full disk it would fail, and a sound database look damaged
+        connection.execute("FORCE CHECKPOINT")
 
 
 def _check_version(folder: Path, connection: duckdb.DuckDBPyConnection) -> None:

@@ -23,7 +23,6 @@ import msgpack
 import zstandard
 
 from drivers.base import Clock, Quality, Sample
-from drivers.errors import Transient
 from journal.files import fsync_folder
 
 __all__ = ("SampleLog",)
@@ -63,11 +62,8 @@ class SampleLog:
         self.damaged_frames_count = 0  # found at open
 
     async def open(self) -> None:
-        """Read the newest segments back and begin to write batches.  Raises Transient when the folder fails."""
-        try:
-            samples, self.damaged_frames_count = await asyncio.to_thread(_read_back, self._folder)
-        except OSError as err:
-            raise Transient(f"{self._folder}: samples cannot be read back: {err}") from err
+        """Read the newest segments back as far as they can be read, and begin to write batches."""
+        samples, self.damaged_frames_count = await asyncio.to_thread(_read_back, self._folder)
         for sample in samples:
             self._remember(sample)
         self._task = asyncio.create_task(self._write_batches(), name="sample-log")
@@ -231,7 +227,12 @@ def _read_back(folder: Path) -> tuple[list[Sample], int]:
     samples: list[Sample] = []
     damaged = 0
     for path in chosen:
-        for packed in _frames(path.read_bytes()):
+        try:
+            content = path.read_bytes()
+        except OSError:  # a bad sector: the others may be whole
+            damaged += 1
+            continue
+        for packed in _frames(content):
             try:
                 samples.extend(_unpack(packed))
             except (zstandard.ZstdError, ValueError):

@@ -241,6 +241,7 @@ class DuckStore:
             failure = Transient("the journal is closed")
         except Fatal as err:
             failure = err
+            self._writer.suspect()
         finally:
             self._writer.close()
             self._failure = failure  # from here on _put refuses; what came before is answered below
@@ -307,6 +308,9 @@ class DuckStore:
         except Fatal as err:
             self._on_loop(_set_exception, call.future, err)
             raise
+        except Transient as err:  # perhaps a bad block: no reason to stop, but the next boot shall look closely
+            self._writer.suspect()
+            self._on_loop(_set_exception, call.future, err)
         except BlackstartError as err:
             self._on_loop(_set_exception, call.future, err)
         else:

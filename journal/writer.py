@@ -19,7 +19,7 @@ from journal.engine.ports import Entry, OpenRun, Record
 from journal.files import Ballast, free_bytes, fsync_folder
 from journal.mark import MarkValue
 from journal.reader import Chain, Reader, Row, Verification, microseconds
-from journal.rescue import MAX_KNOWN_BLOBS, Booted
+from journal.rescue import MAX_KNOWN_BLOBS, Booted, suspect
 from journal.schema import ENDED_KINDS
 
 __all__ = ("Counters", "Limits", "Unit", "Writer", "is_alarm")
@@ -177,6 +177,10 @@ class Writer:
         """A last checkpoint, so that the next start finds no log.  Raises Fatal."""
         if self._since_entries:
             self.checkpoint()
+
+    def suspect(self) -> None:
+        """Have the next boot look closely."""
+        suspect(self._folder)
 
     def close(self) -> None:
         """Let go of database, mark and lock, as they are."""

@@ -12,6 +12,7 @@ import pytest
 
 from drivers.errors import Transient
 from journal.engine.ports import Entry
+from journal.rescue import suspect
 from journal.store import DuckStore
 from journal.writer import Limits
 
@@ -74,6 +75,18 @@ async def test_alarms_commit_on_a_full_disk(small_disk: Path, open_store) -> Non
     await store.close()
     store = await open_store(small_disk, limits)
     assert (store.epoch, [record.seq for record in await store.history("r")]) == (1, kept)
+    await store.close()
+
+
+async def test_a_full_disk_is_not_taken_for_damage(small_disk: Path, open_store) -> None:
+    limits = Limits(ballast_bytes=0)
+    store = await open_store(small_disk, limits)
+    await store.append([note(900) for _ in range(100)])
+    await store.close()
+    await asyncio.to_thread(suspect, small_disk)
+    fill(small_disk)
+    store = await open_store(small_disk, limits)
+    assert (store.epoch, len(await store.history("r"))) == (1, 100)
     await store.close()
 
 
