@@ -31,7 +31,7 @@ from gateway.poller import Poller
 from gateway.publisher import Publisher, status_message
 from gateway.reflex import Reflex
 from gateway.rescue_alarm import rescue_judgements
-from gateway.supervisor import Backoff, Child, supervise
+from gateway.supervisor import Backoff, Child, first_leaf, supervise
 from gateway.verdicts import Verdicts
 from gateway.views import Views
 from gateway.watchdog import Heartbeats, notify
@@ -62,7 +62,7 @@ async def run_gateway(config: Config, clock: Clock, observer: StepObserver | Non
     try:
         await _Daemon(config, clock, observer).run(stop)
     except BaseExceptionGroup as group:
-        raise _first_leaf(group) from group
+        raise first_leaf(group) from group
 
 
 class _Daemon:
@@ -254,11 +254,6 @@ async def _drain(reflex: Reflex, journal: Journal) -> None:
         log.warning(
             "stopping with %d message(s) waiting; they are sent after the next start", len(journal.outbox.pending())
         )
-
-
-def _first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    first = group.exceptions[0]
-    return _first_leaf(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 async def _admitted_findings(journal: Journal) -> list[Finding]:

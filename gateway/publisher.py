@@ -80,8 +80,6 @@ class Publisher:
                 tasks.create_task(self._drain(), name="publisher.drain")
                 tasks.create_task(self._listen(), name="publisher.listen")
                 tasks.create_task(self._sink.wait_lost(), name="publisher.link")
-        except BaseExceptionGroup as group:
-            raise group.exceptions[0] from group
         finally:
             await self._sink.close()
 

@@ -16,7 +16,7 @@ from enum import StrEnum
 from drivers.base import Clock
 from drivers.errors import Fatal, Misconfigured, Refused, Transient
 
-__all__ = ("Backoff", "Child", "ChildState", "supervise")
+__all__ = ("Backoff", "Child", "ChildState", "first_leaf", "supervise")
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ async def supervise(child: Child, clock: Clock, *, stable_s: float = 10.0) -> No
         child.state = ChildState.RUNNING
         started_ns = clock.monotonic_ns()
         try:
-            await child.run()
+            await _run(child)
         except asyncio.CancelledError:
             child.state = ChildState.STOPPED
             raise
@@ -96,6 +96,20 @@ async def supervise(child: Child, clock: Clock, *, stable_s: float = 10.0) -> No
             child.backoff.reset()
         child.state = ChildState.BACKOFF
         await asyncio.sleep(child.backoff.next_s())
+
+
+async def _run(child: Child) -> None:
+    """Run it; of the errors of a task group the first counts, the others follow from it."""
+    try:
+        await child.run()
+    except BaseExceptionGroup as group:
+        raise first_leaf(group) from group
+
+
+def first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of a group, however deep."""
+    first = group.exceptions[0]
+    return first_leaf(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 def _note(child: Child, error: str, *, first: bool) -> None:
