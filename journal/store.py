@@ -58,7 +58,7 @@ class DuckStore:
         self._clock = clock
         self._writer = writer
         self._loop = asyncio.get_running_loop()
-        self._work: queue.SimpleQueue[_Work] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[_Work] = queue.SimpleQueue()  # bounded by _admit, and one read per waiting caller
         self._lobby: deque[_Append] = deque()  # in the order of the calls, while the queue is full
         self._closing = False
         self._queued_entries = 0

@@ -99,6 +99,7 @@ async def test_what_memory_cannot_hold_waits_in_the_journal(open_store) -> None:
     for asset in ("T0", "T1", "T2", "T9"):
         numbers = [int(message_id.partition("-")[2]) for message_id in sent if message_id.startswith(asset)]
         assert numbers == sorted(numbers)
+    await asyncio.wait_for(outbox.drained(), 5)
     assert (outbox.pending(), outbox.sent_count) == ([], 40)
     assert {row["state"] for row in await store.query("outbox")} == {"sent"}
 
