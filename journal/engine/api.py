@@ -52,6 +52,7 @@ _NO_DEFAULT: Any = object()
 R = TypeVar("R")
 T = TypeVar("T")
 D = TypeVar("D")
+B = TypeVar("B", bound="Branch[Any] | asyncio.Task[Any]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ async def settle(
     return settled
 
 
-async def wait_first(branches: Sequence[Branch[R] | asyncio.Task[R]]) -> Branch[R] | asyncio.Task[R]:
+async def wait_first(branches: Sequence[B]) -> B:
     """The branch that ends first (of several at once the first given), journalled.  The others go on."""
     scope = scope_of("wait_first")
     paths = [_path(branch) for branch in branches]

@@ -176,10 +176,9 @@ class History:
                 self.timers[key] = plain
             case Kind.WAIT_OPENED:
                 self.opened[key] = plain
-                answer = self.early.pop(record.name, None)  # taken, or refused for its form
-                if answer is not None and plain["early"]:
-                    self.decided.add(key)
-                    self.events.append((record.seq, key, Outcome(Kind.WAIT_ANSWERED, answer | {"at": plain["at"]})))
+                self.early.pop(
+                    record.name, None
+                )  # taken, and then answered in the same commit; or refused for its form
             case Kind.STEP_FAILED if not plain["final"]:
                 self.attempts.setdefault(key, []).append(plain)
             case Kind.STEP_DONE | Kind.STEP_FAILED | Kind.SETTLE_DONE:
@@ -192,8 +191,6 @@ class History:
     def _show(self, kind: Kind, record: Record, plain: dict[str, Any]) -> None:
         failed = StepState.FAILED if plain.get("final") else StepState.RETRYING
         state = _STEP_STATES.get(kind, failed)
-        if kind is Kind.WAIT_OPENED and plain["early"]:
-            state = StepState.DONE
         before = self.steps.get(record.key)
         attempts = before.attempts if before is not None else 0
         self.steps[record.key] = StepView(

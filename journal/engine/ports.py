@@ -33,7 +33,9 @@ class Kind(StrEnum):
     )
     STEP_IN_DOUBT = "step.in_doubt"  # arg_hash, {error, at}: an AT_MOST_ONCE body may or may not have had its effect
     WAIT_OPENED = "wait.opened"  # arg_hash, {question, type, schema, remaining_s|None, due_wall|None, early, at}
-    WAIT_ANSWERED = "wait.answered"  # {value, by, at}; key = the bare wait name where the answer came before the wait
+    WAIT_ANSWERED = (
+        "wait.answered"  # {value, by, at}; an answer before its wait: key = the bare name, repeated with wait.opened
+    )
     WAIT_EXPIRED = "wait.expired"  # {value, defaulted, at}
     TIMER_SET = "timer.set"  # sleep, timeout: arg_hash, {remaining_s, due_wall|None, at}; over at step.done of the key
     SETTLE_DONE = "settle.done"  # name settle or wait_first: arg_hash, {branches: [{label, ok, error}], winner, at}

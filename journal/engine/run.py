@@ -171,7 +171,8 @@ class Run:
         if unasked:
             self._report_mismatch(unasked)
         elif cancelled:
-            self._stop(self._failed(asyncio.CancelledError("the body cancelled itself")))
+            # By whoever takes the loop down without close(): no end of the run, it goes on at the next resume.
+            self._stop(_Ending(None, error=EngineClosed(f"run {self.info.run_id} is open; its task was cancelled")))
         elif error is not None:
             self._stop(self._failed(error))
         else:

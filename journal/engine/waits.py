@@ -135,8 +135,8 @@ class Waits:
         entry = run.entry(Kind.WAIT_OPENED, plain, key=op.key, name=op.name, arg_hash=op.arg_hash)
         if early is not None and taken:
             self._names_decided.add(wait.name)
-            at = decode(entry.payload)["at"]
-            await run.commit(op, [entry], outcome=Outcome(Kind.WAIT_ANSWERED, early | {"at": at}))
+            answer = run.entry(Kind.WAIT_ANSWERED, early, key=op.key, name=wait.name)
+            await run.commit(op, [entry, answer], outcome=Outcome(Kind.WAIT_ANSWERED, decode(answer.payload)))
             return
         self._open[op.key] = wait
         self._arm(wait, op, plain | {"due_wall": None})

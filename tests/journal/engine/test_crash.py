@@ -6,6 +6,7 @@ Also replay fidelity: under random timing, a full record replays to the very sam
 import asyncio
 import contextlib
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -20,6 +21,7 @@ from journal.engine import (
     Kind,
     MemoryStore,
     SimulatedCrash,
+    StepFailed,
     Workflow,
     checkpoint,
     emit,
@@ -274,27 +276,90 @@ async def meandering() -> list[str]:
     names = await asyncio.gather(*(meander(log, name, 2) for name in ("a", "bb", "ccc")))
     await asyncio.shield(asyncio.gather(asyncio.gather(meander(log, "deep", 0)), meander(log, "flat", 0)))
     first = await wait_first(branches)
-    log += [*names, first.label, *(one.label for one in await settle(branches, min_successful=0))]  # type: ignore[union-attr]
+    log += [*names, first.label, *(one.label for one in await settle(branches, min_successful=0))]
     return log
 
 
+@workflow("contested")
+async def contested() -> list[str]:
+    """Deadlines, cancellation, answers and failures race with steps; what the body saw is its result."""
+    log: list[str] = []
+    racers = [asyncio.create_task(race(log, f"r{number}", number)) for number in range(6)]
+    watcher = asyncio.create_task(watch(log))
+    for number in range(4):
+        done, pending = await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
+        log.append(f"{len(done)} ended, {len(pending)} go on")
+        racers = list(pending)
+        if number == 1:
+            racers[0].cancel()
+        if not racers:
+            break
+    await asyncio.wait([watcher, *racers])
+    return log
+
+
+async def race(log: list[str], who: str, seconds: int) -> None:
+    for turn in range(3):
+        try:
+            async with timeout(timedelta(seconds=seconds * 3 + turn)):
+                log.append(await jitter(who, turn))
+                await sleep(timedelta(seconds=2 * turn + seconds))
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(sleep(timedelta(seconds=turn + 1)))
+                    group.create_task(jitter(who, turn + 2))
+            log.append(f"{who} in time")
+        except TimeoutError:
+            log.append(f"{who} late")
+        except ExceptionGroup as err:
+            log.append(f"{who} lost {len(err.exceptions)}")
+        except asyncio.CancelledError:
+            log.append(f"{who} cancelled")
+            raise
+        except StepFailed:
+            log.append(f"{who} failed")
+
+
+async def watch(log: list[str]) -> None:
+    verdict = await wait_for("verdict", Verdict, timeout=timedelta(seconds=9), default=Verdict(code="none"))
+    log.append(f"verdict {verdict.code}")
+
+
+async def play(world: Any, timing: Timing, run_id: str) -> Any:
+    """Time passes and an answer comes, both by chance."""
+    result = asyncio.ensure_future(world.engine.result(run_id))
+    for turn in range(5000):
+        if result.done():
+            return result.result()
+        if turn % 7 == 0 and timing.chance.random() < 0.5:
+            world.clock.advance(timedelta(seconds=timing.chance.random() * 2))
+            world.engine.clock_changed()
+        if turn == 60:
+            await world.engine.answer(run_id, "verdict", {"code": "D1"}, by="chance")
+        await asyncio.sleep(0)
+    raise AssertionError("the run hangs")
+
+
 @pytest.mark.parametrize("seed", range(40))
-async def test_a_full_record_replays_to_the_same_interleaving(make_world: Callable[[], Any], seed: int) -> None:
+@pytest.mark.parametrize("wf", [meandering, contested], ids=lambda wf: wf.name)
+async def test_a_full_record_replays_to_the_same_interleaving(
+    make_world: Callable[[], Any], wf: Workflow[Any, Any], seed: int
+) -> None:
     world = make_world()
     timing = Timing(seed)
     world.store = GroupingStore(world.clock, chance=timing.chance)
     world.engine = Engine(world.store, world.clock, services=timing)
-    run_id = await world.engine.start(meandering, key="k")
-    expected = await world.finish(run_id)
+    run_id = await world.engine.start(wf, key="k")
+    expected = await play(world, timing, run_id)
     await world.engine.close()
-    assert len(expected) > 50
-    for cut in (0, 1, 7):  # the end, and some outcomes, were never kept
-        kept = world.store.records[: -1 - cut] if cut else [*world.store.records[:-1]]
+    assert len(expected) > 10
+    records = world.store.records
+    for kept in (records[:-1], records[:-2], records[: -len(records) // 2], records[: len(records) // 3]):
         again = make_world()
         again.store = MemoryStore(again.clock, records=kept)
-        async with again.life(meandering) as engine:
-            engine._core.services = Timing(seed + 1000)
+        async with again.life(wf) as engine:
+            timing = engine._core.services = Timing(seed + 1000)
             assert await engine.resume() == [run_id]
-            result = await again.finish(run_id)
-            assert cut or (result == expected and not again.ledger.started)
-            assert not set(again.ledger.started) & {record.key for record in kept if record.kind == Kind.STEP_DONE}
+            result = await play(again, timing, run_id)
+            finished = {record.key for record in kept if record.kind == Kind.STEP_DONE}
+            assert not finished & set(again.ledger.started)
+            assert len(kept) < len(records) - 1 or (result, again.ledger.started) == (expected, Counter())

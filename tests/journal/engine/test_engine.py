@@ -587,3 +587,42 @@ async def test_a_recorded_value_that_no_longer_fits_holds_the_run(world: Any) ->
         await engine.resume()
         with pytest.raises(Nondeterministic, match="does not fit its return type"):
             await world.finish(run_id)
+
+
+async def test_a_loop_that_is_taken_down_ends_no_run(world: Any, kit: Tools) -> None:
+    async with world.life(switching, retrying) as engine:
+        run_id = await engine.start(retrying, key="k")
+        kit.fail = 1
+        await world.pump(lambda: len(kit.calls) == 1)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        with pytest.raises(EngineClosed):
+            await world.finish(run_id)
+    assert world.kinds("run.") == [Kind.RUN_STARTED]
+    async with world.life(retrying) as engine:
+        assert await engine.resume() == [run_id]
+        assert await world.finish(run_id, timedelta(seconds=1)) == 2
+
+
+@workflow("grouping")
+async def grouping() -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(picky(1))
+        group.create_task(sleep(HOUR))
+
+
+async def test_exhaustion_within_a_group_pauses_too(world: Any) -> None:
+    async with world.life(grouping) as engine:
+        with pytest.raises(RunPaused, match="ExceptionGroup"):
+            await world.finish(await engine.start(grouping, key="k"), timedelta(seconds=1))
+
+
+async def test_a_failed_append_stops_the_run_until_the_next_resume(world: Any) -> None:
+    """The process lives on, as after a full disk: the same engine takes the run up again."""
+    async with world.life(plain, crash_at=3) as engine:
+        run_id = await engine.start(plain, 1, key="k")
+        with pytest.raises(SimulatedCrash):
+            await world.finish(run_id)
+        world.store._dead = False
+        assert await engine.resume() == [run_id]
+        assert await world.finish(run_id) == 3

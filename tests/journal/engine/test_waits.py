@@ -129,7 +129,7 @@ async def test_of_many_concurrent_answers_exactly_one_counts(world: Any, count: 
         )
         assert answers.count(True) == 1
         assert (await world.finish(run_id)).sure == answers[0]
-    assert len(world.keys(Kind.WAIT_ANSWERED)) == 1
+    assert len(world.keys(Kind.WAIT_ANSWERED)) == 1 + early  # an early one is repeated where it is taken
 
 
 async def test_an_early_answer_is_kept_over_a_restart(world: Any) -> None:
