@@ -28,14 +28,10 @@ class Kind(StrEnum):
     RUN_NONDETERMINISTIC = "run.nondeterministic"  # as above: the code no longer asks what was recorded
     STEP_STARTED = "step.started"  # AT_MOST_ONCE only, durable before the body: arg_hash, {at}
     STEP_DONE = "step.done"  # arg_hash, {value, at}; also the end of `sleep` and of an expired `timeout`
-    STEP_FAILED = (
-        "step.failed"  # arg_hash, {error, attempt, final, exhausted, at} and, not final, {remaining_s, due_wall}
-    )
+    STEP_FAILED = "step.failed"  # arg_hash, {error, attempt, final, exhausted, at}; not final: {remaining_s, due_wall}
     STEP_IN_DOUBT = "step.in_doubt"  # arg_hash, {error, at}: an AT_MOST_ONCE body may or may not have had its effect
     WAIT_OPENED = "wait.opened"  # arg_hash, {question, type, schema, remaining_s|None, due_wall|None, early, at}
-    WAIT_ANSWERED = (
-        "wait.answered"  # {value, by, at}; an answer before its wait: key = the bare name, repeated with wait.opened
-    )
+    WAIT_ANSWERED = "wait.answered"  # {value, by, at}; one that came early: key = bare name, repeated at wait.opened
     WAIT_EXPIRED = "wait.expired"  # {value, defaulted, at}
     TIMER_SET = "timer.set"  # sleep, timeout: arg_hash, {remaining_s, due_wall|None, at}; over at step.done of the key
     SETTLE_DONE = "settle.done"  # name settle or wait_first: arg_hash, {branches: [{label, ok, error}], winner, at}
