@@ -18,7 +18,16 @@ from drivers.base import Point, Quality, Sample
 from models.dga.gases import MAX_UL_L, Gases
 from models.findings import EvidenceSample
 
-__all__ = ("Cycle", "CycleDetector", "Reading", "Window", "above_detection", "reliable_gases", "window_of")
+__all__ = (
+    "Cycle",
+    "CycleDetector",
+    "Reading",
+    "Window",
+    "above_detection",
+    "measured_value",
+    "reliable_gases",
+    "window_of",
+)
 
 MAX_CYCLES = 288  # a day of a device that measures every five minutes
 MIN_RELIABLE = 5  # cycles at one level before it is diagnosed; odd, so that a median is a measured value
@@ -82,9 +91,9 @@ class CycleDetector:
         """
         by_point = {sample.point_id: sample for sample in samples if sample.point_id in self._indicators}
         values = {
-            indicator: float(sample.value)
+            indicator: value
             for point_id, indicator in self._indicators.items()
-            if (sample := by_point.get(point_id)) is not None and _is_measured(sample) and sample.value is not None
+            if (sample := by_point.get(point_id)) is not None and (value := measured_value(sample)) is not None
         }
         if len(values) < len(self._indicators):
             return None
@@ -149,6 +158,16 @@ def window_of(evidence: Sequence[EvidenceSample]) -> Window:
     return window
 
 
+def measured_value(sample: Sample) -> float | None:
+    """The number, where it is finite, of good quality and measured by the device itself on the live plant."""
+    value = sample.value
+    if sample.quality is not Quality.GOOD or sample.test or sample.substituted:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
+        return None
+    return float(value)
+
+
 def above_detection(gases: Gases) -> bool:
     """True when the gases stand out of the device's noise: all above its accuracy, or one well above it."""
     values = gases.model_dump()
@@ -185,18 +204,6 @@ def reliable_gases(window: Window, now: datetime | None = None, span: timedelta 
     if not above_detection(gases):
         return Reading(None, newest, "gases at the device's detection limits", quiet=True)
     return Reading(gases, newest)
-
-
-def _is_measured(sample: Sample) -> bool:
-    """A finite number of good quality that the device itself measured on the live plant."""
-    value = sample.value
-    return (
-        sample.quality is Quality.GOOD
-        and not (sample.test or sample.substituted)
-        and isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and isfinite(value)
-    )
 
 
 def _level_change(old: Cycle, new: Cycle) -> int:

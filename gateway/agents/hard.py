@@ -14,7 +14,7 @@ from gateway.agents.rules import Rule, Sight, rules_for
 from gateway.alarms import Judgement, TimeSource
 from models.anomaly import AnomalyModel
 from models.asset import Asset
-from models.features import Cycle, CycleDetector, Window
+from models.features import Cycle, CycleDetector, Window, measured_value
 from models.findings import EvidenceSample, Fact, Family, Finding, Severity
 
 __all__ = ("HardAgent",)
@@ -91,8 +91,10 @@ class HardAgent:
     def continue_alarms(self, definitions: Iterable[str]) -> None:
         """At boot: conditions that stand in the journal, so that their end is seen too."""
         if "MeasurementLost" in set(definitions):
+            now_ns = self._clock.monotonic_ns()
             for group in self._groups.values():
                 group.lost_reported = True
+                group.lost_since_ns = now_ns  # nobody kept which group it was: each must be seen before it clears
 
     def measurements(self, indicator: str) -> int:
         """Device cycles seen of the group that this indicator belongs to."""
@@ -111,10 +113,11 @@ class HardAgent:
         for sample in samples:
             point = self._points[sample.point_id]
             self._quality[point.id] = sample.quality
-            if sample.quality is Quality.GOOD and isinstance(sample.value, int | float) and not sample.test:
-                self._latest[point.indicator] = float(sample.value)
-            else:
+            value = measured_value(sample)
+            if value is None:
                 self._latest.pop(point.indicator, None)
+            else:
+                self._latest[point.indicator] = value
             by_group.setdefault(point.group, []).append(sample)
         cycles = []
         for name, members in by_group.items():
