@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import partial
 
 from drivers.base import Clock, Source
+from drivers.errors import NotStarted
 from drivers.modbus import ModbusLinkConfig, ModbusSource
 from drivers.mqtt import MqttSink
 from drivers.opcua import OpcuaSource
@@ -46,6 +47,7 @@ __all__ = ("run_gateway",)
 log = logging.getLogger(__name__)
 
 WATCHDOG_FEED_S = 5.0  # a third of the unit's WatchdogSec leaves room for a slow disk
+RESUME_LOOK_S = 60.0  # a full disk is not mended faster
 STOP_DRAIN_S = 5.0  # for the outbox, after the sources have stopped
 WARM_UP_S = 86_400.0  # agents rebuild their windows from the last day of device time
 
@@ -126,7 +128,7 @@ class _Daemon:
                 incident=partial(_incident, journal),
                 incident_closed=soft.close,
             )
-            engine = Engine(journal.store, clock, services=desk, observer=self._observer)
+            engine = Engine(journal.store, clock, services=desk, observer=self._observer, not_started=(NotStarted,))
             engine.register(investigate, consolidate)
             desk.engine = engine
             stack.push_async_callback(engine.close)
@@ -162,6 +164,7 @@ class _Daemon:
             Child("publisher", publisher.run, backoff=Backoff(first_s=0.2, most_s=15.0)),
             Child("reflex", lambda: reflex.run(open_incident, sink.send)),
             Child("control", lambda: serve(config.gateway.state_dir, views.handlers())),
+            Child("runs", lambda: self._resume_runs(engine)),
             Child("watchdog", lambda: self._feed_watchdog(journal)),
         ]
         resumed = await engine.resume()
@@ -175,6 +178,14 @@ class _Daemon:
         log.info("%s runs: %d links, %d open runs resumed", gateway_id, len(self._pollers), len(resumed))
         notify("READY=1")
         return [group.create_task(supervise(child, self._clock), name=child.name) for child in children]
+
+    async def _resume_runs(self, engine: Engine) -> None:
+        """A commit that failed leaves its run open and out of memory: bring such runs back, now and then."""
+        while True:
+            await asyncio.sleep(RESUME_LOOK_S)
+            engine.clock_changed()
+            for run_id in await engine.resume():
+                log.warning("run %s had stopped and goes on", run_id)
 
     async def _feed_watchdog(self, journal: Journal) -> None:
         """Feed while every loop comes round, success or not, and the journal's writer is not stuck."""
