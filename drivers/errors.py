@@ -1,12 +1,12 @@
 """The error tree of all folders, named by the reaction each error calls for.
 
-    BlackstartError
-    ├── Transient        try again later, with a bound: a peer is away, slow or busy
-    │   └── NotStarted   as Transient, and the effect is known not to have begun
-    ├── Refused          the peer said no for good: show it to a person, do not repeat
-    ├── Misconfigured    a person must mend the configuration: exit code 78
-    ├── BadInput         what was handed in is wrong: tell whoever handed it in
-    └── Fatal            stop the process and let the service manager start it again: exit code 70
+BlackstartError
+├── Transient        try again later, with a bound: a peer is away, slow or busy
+│   └── NotStarted   as Transient, and the effect is known not to have begun
+├── Refused          the peer said no for good: show it to a person, do not repeat
+├── Misconfigured    a person must mend the configuration: exit code 78
+├── BadInput         what was handed in is wrong: tell whoever handed it in
+└── Fatal            stop the process and let the service manager start it again: exit code 70
 """
 
 __all__ = ("BadInput", "BlackstartError", "Fatal", "Misconfigured", "NotStarted", "Refused", "Transient")
