@@ -4,12 +4,14 @@ A poll is not a measurement: samples are gathered into device cycles first, and 
 counts cycles.  BAD, STALE and UNCERTAIN samples never reach a rule.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import NAMESPACE_URL, uuid5
 
 from drivers.base import Clock, Point, Quality, Sample
+from drivers.errors import BadInput
 from gateway.agents.rules import Rule, Sight, rules_for
 from gateway.alarms import Judgement, TimeSource
 from models.anomaly import AnomalyModel
@@ -18,6 +20,8 @@ from models.features import Cycle, CycleDetector, Window, measured_value
 from models.findings import EvidenceSample, Fact, Family, Finding, Severity
 
 __all__ = ("HardAgent",)
+
+log = logging.getLogger(__name__)
 
 DAY = timedelta(days=1)
 EVIDENCE_CYCLES = 5  # five cycles of at most twelve points fit into a finding's 64 samples
@@ -42,7 +46,9 @@ class _Watch:
 
     rule: Rule
     onset: datetime | None = None
-    absent_cycles: int = field(default=0)
+    present_cycles: int = 0  # in a row
+    absent_cycles: int = 0  # in a row
+    puzzled: bool = False  # the last measurement could not be judged
 
 
 class HardAgent:
@@ -136,20 +142,35 @@ class HardAgent:
         for watch in self._watches:
             if watch.rule.trigger not in members:
                 continue
-            sight = watch.rule.look(group.window, self._latest)
+            sight = self._look(watch, group)
             if sight is not None:
                 judgements += self._weigh(watch, sight, group, cycle)
         return judgements
 
+    def _look(self, watch: _Watch, group: _Group) -> Sight | None:
+        try:
+            sight = watch.rule.look(group.window, self._latest)
+        except BadInput as err:  # GOOD by its device's word, and yet a number that no machine shows
+            if not watch.puzzled:
+                log.warning("%s %s: not judged: %s", self.asset.id, watch.rule.definition, err)
+            watch.puzzled = True
+            return None
+        watch.puzzled = False
+        return sight
+
     def _weigh(self, watch: _Watch, sight: Sight, group: _Group, cycle: Cycle) -> list[Judgement]:
         if sight.severity is Severity.NONE:
             watch.absent_cycles += 1
+            watch.present_cycles = 0
             if watch.absent_cycles < self._clear_after_cycles:
                 return []
             watch.onset = None
             return [Judgement(asset_id=self.asset.id, definition=watch.rule.definition, finding=None)]
         watch.absent_cycles = 0
+        watch.present_cycles += 1
         watch.onset = watch.onset or cycle.time
+        if watch.present_cycles < watch.rule.lasts_cycles:
+            return []
         finding = self._finding(watch.rule.definition, sight, watch.onset, cycle.time, self._evidence(group))
         return [
             Judgement(

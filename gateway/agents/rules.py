@@ -68,8 +68,16 @@ class Rule(Protocol):
         """The indicator whose device cycle makes this rule look."""
         ...
 
+    @property
+    def lasts_cycles(self) -> int:
+        """How many measurements in a row must show the condition before it counts."""
+        ...
+
     def look(self, window: Window, latest: Mapping[str, float]) -> Sight | None:
-        """Judge the newest cycle of the trigger's group; `latest` holds the asset's newest GOOD values."""
+        """Judge the newest cycle of the trigger's group; `latest` holds the asset's newest GOOD values.
+
+        Raises BadInput for numbers that no machine shows.
+        """
         ...
 
 
@@ -81,6 +89,7 @@ class GasRule:
     day: timedelta  # 24 hours of device time
     definition: str = "DgaFault"
     trigger: str = "SIML.H2ppm"
+    lasts_cycles: int = 1  # the reliability gate has counted them
 
     def look(self, window: Window, latest: Mapping[str, float]) -> Sight | None:  # noqa: ARG002 - one protocol
         """Diagnose what the reliability gate lets through; None until there are enough cycles of one level."""
@@ -110,6 +119,7 @@ class TemperatureRule:
     nameplate: Nameplate
     definition: str
     trigger: str
+    lasts_cycles: int = 1
 
     def look(self, window: Window, latest: Mapping[str, float]) -> Sight | None:  # noqa: ARG002 - one protocol
         """Compare the newest value with the limits; the ageing rate comes along as a fact."""
@@ -142,6 +152,7 @@ class PressureRule:
     nameplate: Nameplate
     definition: str = "GasDensityLow"
     trigger: str = "SIMG.Pres20"
+    lasts_cycles: int = 1
 
     def look(self, window: Window, latest: Mapping[str, float]) -> Sight | None:  # noqa: ARG002 - one protocol
         """Compare the newest value with the nameplate; None where the nameplate says nothing."""
@@ -173,17 +184,17 @@ class UnusualRule:
     model: AnomalyModel
     definition: str = "Anomaly"
     trigger: str = "SIML.H2ppm"
+    lasts_cycles: int = UNUSUAL_CYCLES
 
     def look(self, window: Window, latest: Mapping[str, float]) -> Sight | None:
-        """Score the last cycles; the condition is there when all of them are anomalous."""
+        """Score the newest cycle together with what the asset's other groups show at that moment."""
         features = self.model.card.features
-        if len(window) < UNUSUAL_CYCLES or any(INDICATOR_OF[name] not in latest for name in features):
+        row = {**latest, **window.newest.values}
+        if any(INDICATOR_OF[name] not in row for name in features):
             return None
-        rows = [{**latest, **cycle.values} for cycle in list(window)[-UNUSUAL_CYCLES:]]
-        scores = [self.model.score({name: row[INDICATOR_OF[name]] for name in features}) for row in rows]
-        if not all(score.anomalous for score in scores):
+        score = self.model.score({name: row[INDICATOR_OF[name]] for name in features})
+        if not score.anomalous:
             return ABSENT
-        score = scores[-1]
         leader, share = score.contributors[0]
         return Sight(
             severity=Severity.ADVISORY,
