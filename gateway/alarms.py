@@ -222,13 +222,14 @@ class AlarmBook:
         return self._latest[alarm_id] if alarm_id else None
 
     def judge(self, judgement: Judgement) -> Revision | None:
-        """Raise, raise in severity, or clear; None where nothing changes."""
+        """Raise, raise in severity or change to another fault family, or clear; None where nothing changes."""
         standing = self.find(judgement.asset_id, judgement.definition)
         if judgement.finding is None:
             return self._revise(standing, active_state=Active.INACTIVE) if standing else None
         if standing is None:
             return self._raise(judgement, judgement.finding)
-        if judgement.finding.severity > standing.severity:
+        worse = judgement.finding.severity > standing.severity
+        if worse or judgement.finding.family is not standing.family:
             return self._escalate(standing, judgement, judgement.finding)
         return None
 
@@ -291,16 +292,17 @@ class AlarmBook:
 
     def _escalate(self, standing: Alarm, judgement: Judgement, finding: Finding) -> Revision:
         definition = DEFINITIONS[judgement.definition]
+        severity = max(standing.severity, finding.severity)
         return self._revise(
             standing,
-            severity=finding.severity,
+            severity=severity,
             code=finding.code,
             family=finding.family,
             finding=finding,
             stage=Stage.DETECTED,
             acked_state=Acked.UNACKNOWLEDGED,
             text=self._text(judgement, definition),
-            time_to_respond_h=definition.time_to_respond_h[finding.severity],
+            time_to_respond_h=definition.time_to_respond_h[severity],
         )
 
     def _revise(self, alarm: Alarm, **changes: object) -> Revision:

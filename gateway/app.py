@@ -47,6 +47,7 @@ __all__ = ("run_gateway",)
 log = logging.getLogger(__name__)
 
 WATCHDOG_FEED_S = 5.0  # a third of the unit's WatchdogSec leaves room for a slow disk
+FINDINGS_MAX = 1_000  # read back into the episodic buffer at boot; with their evidence they fill its default size
 RESUME_LOOK_S = 60.0  # a full disk is not mended faster
 STOP_DRAIN_S = 5.0  # for the outbox, after the sources have stopped
 WARM_UP_S = 86_400.0  # agents rebuild their windows from the last day of device time
@@ -150,10 +151,10 @@ class _Daemon:
         config, gateway_id = self._config, self._config.gateway.id
         verdicts = Verdicts(desk, await asyncio.to_thread(known_causes))
         topics = [f"blackstart/{gateway_id}/command/verdict"] if config.scada.commands == "broker_acl" else []
-        will = status_message(gateway_id, online=False, simulated=self._simulated)
+        offline = status_message(gateway_id, online=False, simulated=self._simulated)
         online = status_message(gateway_id, online=True, simulated=self._simulated)
-        sink = MqttSink(config.mqtt, will=will, subscriptions=topics)
-        publisher = Publisher(sink, journal.outbox, online, verdicts.hear, self._clock, self._heartbeats)
+        sink = MqttSink(config.mqtt, will=offline, subscriptions=topics)
+        publisher = Publisher(sink, journal.outbox, online, offline, verdicts.hear, self._clock, self._heartbeats)
         views = Views(config, journal, desk, verdicts, self._pollers, reflex, publisher)
 
         async def open_incident(incident: Incident) -> None:
@@ -203,7 +204,7 @@ class _Daemon:
 
     def _hard_agents(self, journal: Journal, book: AlarmBook) -> dict[str, HardAgent]:
         config = self._config
-        models = {item.asset: AnomalyModel.load(item.file) for item in config.anomaly_model}
+        models = {item.asset: AnomalyModel.load(item.file, asset_id=item.asset) for item in config.anomaly_model}
         points = [point for poller in self._pollers for point in poller.source.points]
         agents = {}
         for asset in config.asset:
@@ -269,8 +270,9 @@ async def _drain(reflex: Reflex, journal: Journal) -> None:
 
 async def _admitted_findings(journal: Journal) -> list[Finding]:
     """What the episodic buffer held; its byte bound drops the oldest."""
-    admitted = {record.key for record in await journal.store.latest("gate") if record.name == "admit"}
-    findings = await journal.store.latest("finding")
+    decisions = await journal.store.latest("gate", limit=FINDINGS_MAX)
+    admitted = {record.key for record in decisions if record.name == "admit"}
+    findings = await journal.store.latest("finding", limit=FINDINGS_MAX)
     return [decode(record.payload, Finding) for record in findings if record.key in admitted]
 
 
