@@ -169,9 +169,9 @@ class _Daemon:
             Child("watchdog", lambda: self._feed_watchdog(journal)),
         ]
         resumed = await engine.resume()
-        incidents = await _open_incidents(journal)
-        soft.restore(await _admitted_findings(journal), incidents)
-        for incident in incidents:
+        closed = {record.key for record in await journal.store.latest("incident.closed")}
+        soft.restore(await _admitted_findings(journal), await _incidents(journal), closed)
+        for incident in soft.open_incidents:
             await open_incident(incident)  # does nothing where its run exists
         for judgement in rescue_judgements(gateway_id, journal.rescue_notes, self._clock):
             reflex.raise_own(judgement)
@@ -276,8 +276,6 @@ async def _admitted_findings(journal: Journal) -> list[Finding]:
     return [decode(record.payload, Finding) for record in findings if record.key in admitted]
 
 
-async def _open_incidents(journal: Journal) -> Sequence[Incident]:
-    """Incidents that the journal holds as open: their investigation runs, or was cut off before it began."""
-    closed = {record.key for record in await journal.store.latest("incident.closed")}
-    opened = await journal.store.latest("incident.opened")
-    return [decode(record.payload, Incident) for record in opened if record.key not in closed]
+async def _incidents(journal: Journal) -> Sequence[Incident]:
+    """Every incident, oldest first; of one that is open the investigation runs, or was cut off before it began."""
+    return [decode(record.payload, Incident) for record in await journal.store.latest("incident.opened")]

@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import Field
 
 from drivers.base import Clock, Frozen, Inbound, Message
-from drivers.errors import Refused
+from drivers.errors import Refused, Transient
 from drivers.mqtt import MqttSink
 from gateway.watchdog import Heartbeats
 from journal import Outbox, OutboxItem
@@ -59,6 +59,7 @@ class Publisher:
         sink: MqttSink,
         outbox: Outbox,
         online: Message,
+        offline: Message,
         on_command: Command,
         clock: Clock,
         heartbeats: Heartbeats,
@@ -66,6 +67,7 @@ class Publisher:
         self._sink = sink
         self._outbox = outbox
         self._online = online
+        self._offline = offline
         self._on_command = on_command
         self._clock = clock
         self._heartbeats = heartbeats
@@ -79,7 +81,22 @@ class Publisher:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._drain(), name="publisher.drain")
                 tasks.create_task(self._listen(), name="publisher.listen")
-                tasks.create_task(self._sink.wait_lost(), name="publisher.link")
+                tasks.create_task(self._watch_link(), name="publisher.link")
+        finally:
+            await self._leave()
+
+    async def _watch_link(self) -> None:
+        """A lost link ends this session also while nothing waits to be sent: commands come in over it."""
+        await self._sink.wait_lost()
+        raise Transient("the link to the broker is lost")
+
+    async def _leave(self) -> None:
+        """Say offline ourselves: an orderly close suppresses the last will."""
+        try:
+            if self._sink.connected:
+                await self._sink.send(self._offline)
+        except (Transient, Refused) as err:
+            log.info("going without a word: %s", err)
         finally:
             await self._sink.close()
 

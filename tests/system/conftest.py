@@ -5,13 +5,15 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from drivers.base import Message
 from drivers.errors import Transient
 from gateway.control import ask
 from gateway.demo_setup import Daemon, config_text, ledger_lines
@@ -20,9 +22,79 @@ from gateway.subscriber import Subscriber
 
 ROOT = Path(__file__).parents[2]
 GATEWAY_ID = "gw-demo"  # as `config_text` names it
-WAIT_S = 60.0  # the longest wait for a state: generous, because a loaded box starts a process in many seconds
+WAIT_S = 40.0  # the longest wait for a state, on a box so loaded that a process starts in ten seconds
 LOOK_S = 0.05
 ANOMALY_MODEL = re.compile(r'\[\[anomaly_model\]\]\nasset = .*\nfile = .*\n')  # fitting one takes longer than a test
+
+
+class Door:
+    """A TCP proxy that remembers what its clients say, and that can be shut."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._server: asyncio.Server | None = None
+        self._links: set[asyncio.Task[None]] = set()
+        self.is_open = True
+        self.said: list[bytearray] = []  # one per connection, client to server
+        self.first_said_ns: int | None = None
+        self.host, self.port = "127.0.0.1", 0
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._admit, self.host, 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def shut(self) -> None:
+        """Cut every connection and refuse new ones."""
+        self.is_open = False
+        links = list(self._links)
+        for link in links:
+            link.cancel()
+        await asyncio.gather(*links, return_exceptions=True)
+
+    def open(self) -> None:
+        self.is_open = True
+
+    async def close(self) -> None:
+        await self.shut()
+        assert self._server is not None
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _admit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        link = asyncio.current_task()
+        assert link is not None
+        self._links.add(link)
+        try:
+            if self.is_open:
+                await self._carry(reader, writer)
+        except OSError:
+            pass  # the other side is away, and so are we
+        finally:
+            self._links.discard(link)
+            writer.close()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(*self._target)
+        self.said.append(bytearray())
+        ways = [
+            asyncio.ensure_future(self._pump(reader, far_writer, self.said[-1])),
+            asyncio.ensure_future(self._pump(far_reader, writer, None)),
+        ]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            far_writer.close()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, record: bytearray | None) -> None:
+        while data := await reader.read(65_536):
+            if record is not None:
+                self.first_said_ns = self.first_said_ns or time.monotonic_ns()
+                record += data
+            writer.write(data)
+            await writer.drain()
 
 
 class Site:
@@ -38,7 +110,30 @@ class Site:
         self.ledger = folder / "ledger.tsv"
         self.log = folder / "daemon.log"
         self.daemon = Daemon(self.config, self.ledger, self.log)
-        self.scada = Subscriber(ready["mqtt"]["host"], ready["mqtt"]["port"], GATEWAY_ID)
+        self.scada = self._new_scada()
+        self._listening: asyncio.Task[None] | None = None
+
+    def _new_scada(self) -> Subscriber:
+        return Subscriber(self.ready["mqtt"]["host"], self.ready["mqtt"]["port"], GATEWAY_ID)
+
+    async def listen(self) -> None:
+        """A SCADA of no memory listens from now on; returns when it would hear the next message."""
+        await self.deafen()
+        self.scada = self._new_scada()
+        self._listening = asyncio.create_task(self.scada.run(), name="scada")
+        own = Message(message_id="probe", topic=f"blackstart/{GATEWAY_ID}/status", payload=b'{"online": null}')
+        async with asyncio.timeout(WAIT_S):
+            while None not in self.scada.statuses:
+                await asyncio.sleep(LOOK_S)
+                with suppress(Transient):
+                    await self.scada._sink.send(own)
+        self.scada.statuses.clear()
+
+    async def deafen(self) -> None:
+        """SCADA hears nothing any more."""
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
 
     async def ask(self, cmd: str, **arguments: object) -> Any:
         """One question at the control socket; Transient where no daemon answers yet."""
@@ -86,6 +181,7 @@ class Site:
             pytest.fail(f"SCADA did not hear of it; it holds {list(self.scada.alarms.values())}\n{self.log_tail()}")
 
     async def kill_daemon(self) -> None:
+        self.daemon.check()  # or it would be said to be killed where it has crashed
         self.daemon.kill()
         await self.daemon.wait()
 
@@ -103,31 +199,47 @@ StartSite = Callable[..., AbstractAsyncContextManager[Site]]
 def start_site(tmp_path_factory: pytest.TempPathFactory) -> StartSite:
     """`async with start_site(scenario) as site`: simulator, broker and listening SCADA; the daemon is not started.
 
-    `change` edits the ready line before the configuration is made of it, `configure` edits the configuration.
+    `change` edits the ready line before the configuration is made of it (doors stand before devices that way),
+    `configure` edits the configuration.
     """
 
     @asynccontextmanager
     async def start(
         scenario: str,
         *,
-        change: Callable[[dict[str, Any]], dict[str, Any]] = lambda ready: ready,
+        change: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]] | None = None,
         configure: Callable[[str], str] = str,
         core: bool = False,
     ) -> AsyncIterator[Site]:
         folder = tmp_path_factory.mktemp("site")
         async with simulator("run", "--scenario", scenario, "--broker") as sim:
             ready = await sim.event("ready")
-            text = config_text(change(ready), folder / "state", folder / "none.onnx", core=core)
+            reached = await change(ready) if change else ready
+            text = config_text(reached, folder / "state", folder / "none.onnx", core=core)
             site = Site(sim, ready, folder, configure(ANOMALY_MODEL.sub("", text)))
-            listening = asyncio.create_task(site.scada.run(), name="scada")
             try:
+                await site.listen()
                 yield site
             finally:
                 await site.daemon.stop()
-                listening.cancel()
-                await asyncio.gather(listening, return_exceptions=True)
+                await site.deafen()
 
     return start
+
+
+@pytest.fixture
+async def door() -> AsyncIterator[Callable[[str, int], Awaitable[Door]]]:
+    """Puts a recording proxy before a socket."""
+    doors: list[Door] = []
+
+    async def put(host: str, port: int) -> Door:
+        doors.append(Door(host, port))
+        await doors[-1].start()
+        return doors[-1]
+
+    yield put
+    for one in doors:
+        await one.close()
 
 
 @pytest.fixture(scope="session")
@@ -138,6 +250,19 @@ def quick() -> Callable[[str], str]:
         return text.replace("poll_period_s = 0.5", "poll_period_s = 0.1") + "[alarm]\nclear_after_cycles = 3\n"
 
     return configure
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Callable[[str], str]:
+    """A shipped scenario with a gas analysis every 0.3 real seconds, as a file."""
+
+    def make(name: str) -> str:
+        text = (ROOT / "hil_sim" / "scenarios" / f"{name}.toml").read_text()
+        path = tmp_path / f"{name}.toml"
+        path.write_text(text.replace('template = "vaisala-opt100"', 'template = "vaisala-opt100"\ncycle_s = 1080'))
+        return str(path)
+
+    return make
 
 
 @pytest.fixture(scope="session")
