@@ -170,9 +170,11 @@ class _Daemon:
         ]
         resumed = await engine.resume()
         closed = {record.key for record in await journal.store.latest("incident.closed")}
-        soft.restore(await _admitted_findings(journal), await _incidents(journal), closed)
-        for incident in soft.open_incidents:
-            await open_incident(incident)  # does nothing where its run exists
+        incidents = await _incidents(journal)
+        soft.restore(await _admitted_findings(journal), incidents, closed)
+        for incident in incidents:
+            if incident.id not in closed:
+                await open_incident(incident)  # does nothing where its run exists
         for judgement in rescue_judgements(gateway_id, journal.rescue_notes, self._clock):
             reflex.raise_own(judgement)
         self._intake.connect(reflex.accept)

@@ -105,6 +105,7 @@ class Reflex:
         self._heartbeats.expect("reflex", 4 * BEAT_S)
         while True:
             self._heartbeats.beat("reflex")
+            self._judge_silence()
             try:
                 async with asyncio.timeout(BEAT_S):
                     units = [await self._units.get()]
@@ -117,6 +118,12 @@ class Reflex:
                 for incident in unit.incidents:
                     await open_incident(incident)
                 self._units.task_done()
+
+    def _judge_silence(self) -> None:
+        """A device that is gone delivers nothing to judge: its agent is asked now and then."""
+        for agent in self._hard.values():
+            for judgement in agent.silence():
+                self._weigh(judgement)
 
     def _weigh(self, judgement: Judgement) -> None:
         unit = _Unit()

@@ -112,7 +112,7 @@ class HardAgent:
         judgements = []
         for group, cycle in self._absorb(samples):
             judgements += self._judge(group, cycle)
-        return judgements + self._judge_lost()
+        return judgements + self.silence()
 
     def _absorb(self, samples: Sequence[Sample]) -> list[tuple[_Group, Cycle]]:
         by_group: dict[str, list[Sample]] = {}
@@ -128,7 +128,7 @@ class HardAgent:
         cycles = []
         for name, members in by_group.items():
             group = self._groups[name]
-            self._note_presence(group, members)
+            self._note_presence(group)
             cycle = group.detector.feed(members)
             if cycle is not None:
                 group.time_source = _time_source(members[-1])
@@ -216,16 +216,19 @@ class HardAgent:
         ]
         return tuple(samples[-EVIDENCE_SAMPLES_MAX:])
 
-    def _note_presence(self, group: _Group, samples: Sequence[Sample]) -> None:
-        if any(sample.quality is not Quality.STALE for sample in samples):
+    def _note_presence(self, group: _Group) -> None:
+        if not self._lacking(group):
             group.lost_since_ns = None
-        elif group.lost_since_ns is None and all(
-            self._quality.get(point.id) is Quality.STALE for point in group.points
-        ):
+        elif group.lost_since_ns is None:
             group.lost_since_ns = self._clock.monotonic_ns()
 
-    def _judge_lost(self) -> list[Judgement]:
-        """Raise when every point of a group has been STALE for the delay; clear when it is back."""
+    def _lacking(self, group: _Group) -> list[Point]:
+        """Points without a usable value: without them their group makes no measurement, and a fault goes unseen."""
+        unusable = (Quality.STALE, Quality.BAD)
+        return [point for point in group.points if self._quality.get(point.id) in unusable]
+
+    def silence(self) -> list[Judgement]:
+        """Raise when a group has lacked a usable value for the delay; clear when all are whole again."""
         judgements = []
         now_ns = self._clock.monotonic_ns()
         for group in self._groups.values():
@@ -241,17 +244,19 @@ class HardAgent:
 
     def _lost_judgement(self, group: _Group) -> Judgement:
         now = self._clock.now()
+        lacking = self._lacking(group) or group.points
         sight = Sight(
             severity=Severity.ADVISORY,
-            indicator=group.points[0].indicator,
-            method="staleness",
+            indicator=lacking[0].indicator,
+            method="presence",
             code="MeasurementLost",
             family=Family.SENSOR,
             confidence=1.0,
-            facts=(Fact(name="stale points", value=float(len(group.points)), unit="1"),),
+            facts=(Fact(name="points without a usable value", value=float(len(lacking)), unit="1"),),
         )
         finding = self._finding("MeasurementLost", sight, now, now, ())
-        value = f"of {group.points[0].indicator} and {len(group.points) - 1} more"
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        value = f"of {lacking[0].indicator}{more}"
         return Judgement(asset_id=self.asset.id, definition="MeasurementLost", finding=finding, value=value)
 
 

@@ -5,7 +5,8 @@ While one is open, findings of that key attach to it; it is investigated again o
 more often than every `reinvestigate_after_s`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from uuid import NAMESPACE_URL, uuid5
 
 from drivers.base import Clock
@@ -17,6 +18,15 @@ from models.memory_gate import EpisodicBuffer, Gate, GateContext, GateDecision
 __all__ = ("SoftAgent",)
 
 RELATED_MAX = 16  # findings of the asset that an incident carries along
+ALARMS_KEPT_MAX = 1_000  # more than ever stand at once; of the oldest it is forgotten what was considered
+
+
+@dataclass(slots=True)
+class _Known:
+    """What was made of one alarm so far."""
+
+    news: tuple[str, Severity] | None = None  # code and severity that were last considered
+    covered: dict[Family, Severity] = field(default_factory=dict)  # by an incident, open or closed
 
 
 class SoftAgent:
@@ -33,14 +43,18 @@ class SoftAgent:
         self.buffer = EpisodicBuffer(buffer_bytes)
         self._open: dict[tuple[str, Family], Incident] = {}
         self._opened_ns: dict[tuple[str, Family], int] = {}
-        self._seen: dict[str, tuple[str, Severity]] = {}  # alarm id → what was last considered
+        self._known: dict[str, _Known] = {}  # by alarm id, the newest last
 
-    def restore(self, findings: Iterable[Finding], incidents: Iterable[Incident]) -> None:
-        """At boot: admitted findings fill the buffer, incidents whose investigation has not ended stay open."""
+    def restore(
+        self, findings: Iterable[Finding], incidents: Iterable[Incident], closed: Collection[str] = frozenset()
+    ) -> None:
+        """At boot: admitted findings fill the buffer; incidents stay open but for those whose id is in `closed`."""
         for finding in findings:
             self.buffer.add(finding)
         for incident in incidents:
-            self._remember(incident)
+            self._cover(incident)
+            if incident.id not in closed:
+                self._open_up(incident)
 
     @property
     def open_incidents(self) -> list[Incident]:
@@ -56,10 +70,11 @@ class SoftAgent:
         """
         key = (finding.asset_id, finding.family)
         news = (finding.code, finding.severity)
-        deserves = self._deserves(key, finding)
-        if not (raised_alarm or deserves) and self._seen.get(alarm_id) == news:
+        known = self._of(alarm_id)
+        deserves = self._deserves(key, finding, known)
+        if not (raised_alarm or deserves) and known.news == news:
             return None, None
-        self._seen[alarm_id] = news
+        known.news = news
         repeats = self.buffer.repeats(finding.asset_id, finding.code)
         context = GateContext(raised_alarm=raised_alarm or deserves, repeats=repeats)
         decision = self._gate.decide(finding, context)
@@ -70,7 +85,8 @@ class SoftAgent:
         if not deserves:
             return decision, None
         incident = self._incident(finding, alarm_id, related)
-        self._remember(incident)
+        self._cover(incident)
+        self._open_up(incident)
         return decision, incident
 
     def close(self, incident_id: str) -> None:
@@ -79,12 +95,25 @@ class SoftAgent:
             if incident.id == incident_id:
                 del self._open[key]
 
-    def _deserves(self, key: tuple[str, Family], finding: Finding) -> bool:
+    def _of(self, alarm_id: str) -> _Known:
+        known = self._known.pop(alarm_id, None) or _Known()
+        self._known[alarm_id] = known
+        if len(self._known) > ALARMS_KEPT_MAX:
+            del self._known[next(iter(self._known))]
+        return known
+
+    def _deserves(self, key: tuple[str, Family], finding: Finding, known: _Known) -> bool:
+        """Whether no incident, open or closed, covers this finding's alarm at its severity."""
+        if finding.severity <= known.covered.get(finding.family, Severity.NONE):
+            return False
         incident = self._open.get(key)
         if incident is None:
             return True
+        if finding.severity <= incident.severity:  # it attaches to the open one
+            known.covered[finding.family] = finding.severity
+            return False
         since_s = (self._clock.monotonic_ns() - self._opened_ns[key]) / 1e9
-        return finding.severity > incident.severity and since_s >= self._reinvestigate_after_s
+        return since_s >= self._reinvestigate_after_s
 
     def _incident(self, finding: Finding, alarm_id: str, related: tuple[Finding, ...]) -> Incident:
         parts = (self._gateway_id, finding.asset_id, finding.family, alarm_id, str(int(finding.severity)))
@@ -100,7 +129,12 @@ class SoftAgent:
             related=related,
         )
 
-    def _remember(self, incident: Incident) -> None:
+    def _cover(self, incident: Incident) -> None:
+        known = self._of(incident.alarm_id)
+        known.news = (incident.finding.code, incident.severity)
+        known.covered[incident.family] = incident.severity
+
+    def _open_up(self, incident: Incident) -> None:
         key = (incident.asset_id, incident.family)
         self._open[key] = incident
         self._opened_ns[key] = self._clock.monotonic_ns()
