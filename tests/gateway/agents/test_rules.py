@@ -1,0 +1,167 @@
+"""Each rule's condition, and which rules an asset gets."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drivers.base import Point, Quality
+from gateway.agents.hard import HardAgent
+from gateway.agents.rules import INDICATOR_OF, UNUSUAL_CYCLES, GasRule, PressureRule, TemperatureRule, rules_for
+from hil_sim.commission import write_commissioning
+from hil_sim.scenario import load_scenario
+from models.anomaly import FEATURES, AnomalyModel
+from models.asset import Asset, Nameplate, Paper
+from models.features import Cycle, Window
+from models.findings import Family, Severity
+from models.training.anomaly import load_commissioning_csv, train_anomaly
+
+DAY = timedelta(days=1)
+START = datetime(2026, 3, 1, tzinfo=UTC)
+UNDECIDED = {"SIML.H2ppm": 80, "SIML.CH4ppm": 110, "SIML.C2H6ppm": 50, "SIML.C2H4ppm": 40, "SIML.C2H2ppm": 70}
+
+
+def test_a_hot_spot_is_judged_by_the_standards_limits() -> None:
+    rule = TemperatureRule(Nameplate(paper=Paper.KRAFT), "HotSpotHigh", "SPTR.HPTmp")
+    cool, hot, burning = (rule.look(Window(), {"SPTR.HPTmp": value}) for value in (119.0, 121.0, 141.0))
+    assert cool is not None
+    assert hot is not None
+    assert burning is not None
+    assert [cool.severity, hot.severity, burning.severity] == [Severity.NONE, Severity.WARNING, Severity.CRITICAL]
+    assert hot.family is Family.OVERHEATING
+    assert hot.value == "121 degC, limit 120"
+    assert hot.facts[-1].name == "ageing rate"
+
+
+@pytest.mark.parametrize("trigger", ["SPTR.HPTmp", "SIML.Tmp"])
+def test_a_temperature_that_is_not_known_changes_nothing(trigger: str) -> None:
+    assert TemperatureRule(Nameplate(), "TopOilHigh", trigger).look(Window(), {}) is None
+
+
+def test_top_oil_has_limits_of_its_own() -> None:
+    rule = TemperatureRule(Nameplate(), "TopOilHigh", "SIML.Tmp")
+    cool, hot = rule.look(Window(), {"SIML.Tmp": 104.0}), rule.look(Window(), {"SIML.Tmp": 106.0})
+    assert cool is not None
+    assert cool.severity is Severity.NONE
+    assert hot is not None
+    assert hot.severity > Severity.NONE
+
+
+@pytest.mark.parametrize(
+    ("pressure_bara", "code"),
+    [(6.5, ""), (5.41, ""), (5.4, "GasLow"), (5.01, "GasLow"), (5.0, "GasLockout"), (0, "GasLockout")],
+)
+def test_sf6_is_compared_with_the_nameplate(q1: Asset, pressure_bara: float, code: str) -> None:
+    sight = PressureRule(q1.nameplate).look(Window(), {"SIMG.Pres20": pressure_bara})
+    assert sight is not None
+    assert sight.code == code
+
+
+def test_sf6_without_limits_on_the_nameplate_is_not_judged() -> None:
+    assert PressureRule(Nameplate()).look(Window(), {"SIMG.Pres20": 1.0}) is None
+
+
+def test_gases_that_the_methods_cannot_name_are_a_fault_all_the_same(t1: Asset) -> None:
+    """Proportions on which the methods disagree across families: the alarm says so and has no type."""
+    rule = GasRule(t1.nameplate, DAY)
+    window = Window()
+    for number in range(1, 6):
+        window.add(Cycle(number, START + number * timedelta(hours=1), UNDECIDED))
+    sight = rule.look(window, {})
+    assert sight is not None
+    assert (sight.code, sight.family) == ("undecided", Family.MIXED)
+    assert sight.severity > Severity.NONE
+    assert "undecided" in sight.value
+
+
+def test_an_asset_gets_the_rules_that_its_points_feed(t1: Asset, q1: Asset, model: AnomalyModel) -> None:
+    def definitions(asset: Asset, indicators: Sequence[str], one: AnomalyModel | None = None) -> list[str]:
+        return [rule.definition for rule in rules_for(asset, indicators, one, DAY)]
+
+    assert definitions(t1, ["SIML.H2ppm"]) == ["DgaFault"]
+    assert definitions(t1, ["SIML.H2ppm"], model) == ["DgaFault", "Anomaly"]
+    assert definitions(t1, ["SIML.Tmp", "SPTR.HPTmp"], model) == ["TopOilHigh", "HotSpotHigh"]
+    assert definitions(q1, ["SIMG.Pres20", "SIMG.Tmp"]) == ["GasDensityLow"]
+    assert definitions(q1, []) == []
+
+
+def test_every_feature_of_a_model_has_its_indicator() -> None:
+    assert set(INDICATOR_OF) == set(FEATURES)
+
+
+# -- the anomaly model, trained from simulated commissioning
+
+
+@pytest.fixture(scope="module")
+def commissioning(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("commissioning") / "t1.csv"
+    write_commissioning(load_scenario("demo"), "T1", path, days=20)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(commissioning: Path) -> AnomalyModel:
+    out = commissioning.with_suffix(".onnx")
+    train_anomaly(commissioning, "T1", out)
+    return AnomalyModel.load(out, asset_id="T1")
+
+
+@pytest.fixture
+def unusual_agent(t1: Asset, clock: Any, model: AnomalyModel) -> HardAgent:
+    points = [
+        Point(
+            id=f"T1/{name}", unit="", group="T1/dga" if name.endswith("ppm") else f"T1/{name}", update_interval_s=3600
+        )
+        for name in INDICATOR_OF.values()
+    ]
+    return HardAgent(t1, points, clock, model=model, clear_after_cycles=3)
+
+
+@pytest.fixture
+def healthy_rows(commissioning: Path) -> list[dict[str, float]]:
+    data = load_commissioning_csv(commissioning)
+    return [dict(zip(data.features, map(float, row), strict=True)) for row in data.matrix]
+
+
+Feed = Callable[..., list[str]]
+
+
+@pytest.fixture
+def feed(unusual_agent: HardAgent, clock: Any, sample: Any) -> Feed:
+    """What one row of features, an hour later, raises."""
+
+    def feed_(row: dict[str, float], *, quality: Quality = Quality.GOOD, load: float | None = None) -> list[str]:
+        clock.advance(3600)
+        plant = [name for name in row if not INDICATOR_OF[name].endswith("ppm")]
+        samples = [sample(f"T1/{INDICATOR_OF[name]}", row[name]) for name in plant if name != "load_pu"]
+        samples.append(sample("T1/MMXU.LodPu", row["load_pu"] if load is None else load, quality))
+        samples += [sample(f"T1/{INDICATOR_OF[name]}", value) for name, value in row.items() if name not in plant]
+        changes = unusual_agent.observe(samples)
+        return [one.definition for one in changes if one.finding is not None and one.definition != "MeasurementLost"]
+
+    return feed_
+
+
+def test_commissioning_itself_is_not_unusual(feed: Feed, healthy_rows: list[dict[str, float]]) -> None:
+    assert [feed(row) for row in healthy_rows[-48:]] == [[]] * 48
+
+
+def test_what_lasts_is_unusual_and_a_transient_is_not(feed: Feed, healthy_rows: list[dict[str, float]]) -> None:
+    strange = [row | {"hot_spot_degc": row["hot_spot_degc"] + 25} for row in healthy_rows[-10:]]
+    assert feed(healthy_rows[-11]) == []
+    assert [feed(row) for row in strange[: UNUSUAL_CYCLES - 1]] == [[]] * (UNUSUAL_CYCLES - 1)
+    assert feed(healthy_rows[-1]) == []
+    assert [feed(row) for row in strange[:4]] == [[], [], ["Anomaly"], ["Anomaly"]]
+
+
+@pytest.mark.parametrize(
+    ("load", "quality"), [(float("nan"), Quality.GOOD), (float("inf"), Quality.GOOD), (0.5, Quality.BAD)]
+)
+def test_nothing_is_scored_while_another_group_shows_no_measurement(
+    feed: Feed, healthy_rows: list[dict[str, float]], load: float, quality: Quality
+) -> None:
+    strange = [row | {"hot_spot_degc": row["hot_spot_degc"] + 25} for row in healthy_rows[-10:]]
+    assert [feed(row, load=load, quality=quality) for row in strange] == [[]] * 10
+    assert [feed(row) for row in strange[:UNUSUAL_CYCLES]][-1] == ["Anomaly"]
