@@ -120,7 +120,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
         _print_json(answer)
         return
     _print_table("links", answer["links"], list(answer["links"][0]))
-    for key in ("points_by_quality", "alarms_standing", "outbox", "journal", "core"):
+    for key in ("points_by_quality", "thermal", "alarms_standing", "outbox", "journal", "core"):
         print(f"{key.replace('_', ' ')}: {answer[key]}")
 
 

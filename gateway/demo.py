@@ -82,6 +82,9 @@ class Story:
         self.figures |= {"points": status["points_total"], "samples_per_s": round(rate / 2.0, 1)}
         self._proof(f"{status['points_total']} of {status['points_total']} points GOOD {ready_s:.1f} s after the start")
         self._proof(f"{rate / 2.0:.0f} samples/s; reasoning core: {after['core']}")
+        for asset_id, thermal in after["thermal"].items():
+            hot_spot_degc, ageing = thermal["hot_spot_calculated_degc"], thermal["ageing_rate"]
+            self._say(f"{asset_id}: hot spot {hot_spot_degc:.0f} °C from top oil and load, ageing rate {ageing:.3f}")
         await self._status_when(lambda s: s["measurements"].get("T1/dga", 0) >= HEALTHY_CYCLES)
 
     async def arcing(self) -> None:

@@ -86,6 +86,18 @@ class Reflex:
         """Last quality of each point."""
         return {point: quality for agent in self._hard.values() for point, quality in agent.qualities.items()}
 
+    def thermal(self) -> dict[str, dict[str, float | None]]:
+        """Calculated hot spot and ageing of the transformers that show enough."""
+        twins = {asset_id: agent.twin for asset_id, agent in self._hard.items() if agent.twin}
+        return {
+            asset_id: {
+                "hot_spot_calculated_degc": twin.hot_spot_degc,
+                "ageing_rate": twin.ageing_rate,
+                "life_used_since_start_h": twin.life_used_h,
+            }
+            for asset_id, twin in twins.items()
+        }
+
     def measurements(self) -> dict[str, int]:
         """Device cycles seen, by asset and group."""
         return {name: count for agent in self._hard.values() for name, count in agent.cycle_counts.items()}

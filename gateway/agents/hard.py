@@ -12,7 +12,8 @@ from uuid import NAMESPACE_URL, uuid5
 
 from drivers.base import Clock, Point, Quality, Sample
 from drivers.errors import BadInput
-from gateway.agents.rules import Rule, Sight, rules_for
+from gateway.agents.rules import HOT_SPOT_CALCULATED, LOAD, TOP_OIL, Rule, Sight, rules_for
+from gateway.agents.twin import ThermalTwin
 from gateway.alarms import Judgement, TimeSource
 from models.anomaly import AnomalyModel
 from models.asset import Asset
@@ -77,6 +78,7 @@ class HardAgent:
         self._latest: dict[str, float] = {}
         self._quality: dict[str, Quality] = {}
         indicators = [point.indicator for point in self._points.values()]
+        self.twin = _twin_of(asset, indicators, time_factor)
         self._watches = [_Watch(rule) for rule in rules_for(asset, indicators, model, DAY / time_factor)]
 
     @property
@@ -134,7 +136,19 @@ class HardAgent:
                 group.time_source = _time_source(members[-1])
                 group.window.add(cycle)
                 cycles.append((group, cycle))
+                self._calculate(cycle)
         return cycles
+
+    def _calculate(self, cycle: Cycle) -> None:
+        """Values that no sensor shows, from those of this cycle."""
+        load_pu = self._latest.get(LOAD)
+        if self.twin is None or TOP_OIL not in cycle.values or load_pu is None:
+            return
+        self.twin.feed(cycle.time, load_pu, cycle.values[TOP_OIL])
+        if self.twin.hot_spot_degc is None:
+            self._latest.pop(HOT_SPOT_CALCULATED, None)
+        else:
+            self._latest[HOT_SPOT_CALCULATED] = self.twin.hot_spot_degc
 
     def _judge(self, group: _Group, cycle: Cycle) -> list[Judgement]:
         members = {point.indicator for point in group.points}
@@ -258,6 +272,16 @@ class HardAgent:
         more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
         value = f"of {lacking[0].indicator}{more}"
         return Judgement(asset_id=self.asset.id, definition="MeasurementLost", finding=finding, value=value)
+
+
+def _twin_of(asset: Asset, indicators: Sequence[str], time_factor: float) -> ThermalTwin | None:
+    if TOP_OIL not in indicators or LOAD not in indicators:
+        return None
+    try:
+        return ThermalTwin(asset.nameplate, time_factor)
+    except BadInput as err:
+        log.info("%s: no hot spot is calculated: %s", asset.id, err)
+        return None
 
 
 def _time_source(sample: Sample) -> TimeSource:

@@ -22,11 +22,14 @@ __all__ = ("GasRule", "PressureRule", "Rule", "Sight", "TemperatureRule", "Unusu
 
 UNUSUAL_CYCLES = 3  # an anomaly counts when it lasts: one cycle may be a transient of the load
 
+TOP_OIL, LOAD, HOT_SPOT = "SIML.Tmp", "MMXU.LodPu", "SPTR.HPTmp"
+HOT_SPOT_CALCULATED = "SPTR.HPTmpClc"
+
 INDICATOR_OF = {  # feature of an anomaly model → indicator that feeds it
-    "load_pu": "MMXU.LodPu",
+    "load_pu": LOAD,
     "ambient_degc": "STMP.EnvTmp",
-    "top_oil_degc": "SIML.Tmp",
-    "hot_spot_degc": "SPTR.HPTmp",
+    "top_oil_degc": TOP_OIL,
+    "hot_spot_degc": HOT_SPOT,
     "h2_ul_l": "SIML.H2ppm",
     "ch4_ul_l": "SIML.CH4ppm",
     "c2h6_ul_l": "SIML.C2H6ppm",
@@ -119,14 +122,16 @@ class TemperatureRule:
     nameplate: Nameplate
     definition: str
     trigger: str
+    reads: str = ""  # the indicator that is compared, where it is calculated at the trigger's cycle
     lasts_cycles: int = 1
 
     def look(self, window: Window, latest: Mapping[str, float]) -> Sight | None:  # noqa: ARG002 - one protocol
         """Compare the newest value with the limits; the ageing rate comes along as a fact."""
-        value_degc = latest.get(self.trigger)
+        reads = self.reads or self.trigger
+        value_degc = latest.get(reads)
         if value_degc is None:
             return None
-        is_hot_spot = self.trigger == "SPTR.HPTmp"
+        is_hot_spot = self.definition == "HotSpotHigh"
         judged = overheating(0.0 if is_hot_spot else value_degc, value_degc if is_hot_spot else 0.0)
         if judged.severity is Severity.NONE:
             return ABSENT
@@ -135,7 +140,7 @@ class TemperatureRule:
             facts += (Fact(name="ageing rate", value=ageing_rate(value_degc, self.nameplate.paper), unit="1"),)
         return Sight(
             severity=judged.severity,
-            indicator=self.trigger,
+            indicator=reads,
             method="iec_60076_7_limits",
             code=judged.code,
             family=Family.OVERHEATING,
@@ -213,12 +218,19 @@ class UnusualRule:
         )
 
 
+def _hot_spot_rule(nameplate: Nameplate, indicators: Sequence[str]) -> TemperatureRule:
+    """On the sensor where there is one, else on the value calculated from top oil and load."""
+    if HOT_SPOT in indicators:
+        return TemperatureRule(nameplate, "HotSpotHigh", HOT_SPOT)
+    return TemperatureRule(nameplate, "HotSpotHigh", TOP_OIL, HOT_SPOT_CALCULATED)
+
+
 def rules_for(asset: Asset, indicators: Sequence[str], model: AnomalyModel | None, day: timedelta) -> list[Rule]:
     """The rules that this asset's points can feed."""
     candidates: list[Rule] = [
         GasRule(asset.nameplate, day),
-        TemperatureRule(asset.nameplate, "TopOilHigh", "SIML.Tmp"),
-        TemperatureRule(asset.nameplate, "HotSpotHigh", "SPTR.HPTmp"),
+        TemperatureRule(asset.nameplate, "TopOilHigh", TOP_OIL),
+        _hot_spot_rule(asset.nameplate, indicators),
         PressureRule(asset.nameplate),
     ]
     if model is not None:
