@@ -35,6 +35,7 @@ TimeSource: TypeAlias = Literal["device", "server", "poll"]
 """Who stamped a measurement's time: the device itself, the server that speaks for it, or the gateway's poll."""
 
 TEXT_CHARS_MAX = 80  # what a SCADA alarm line shows
+INACTIVE_KEPT_MAX = 1_000  # alarms that are over, for answers and verdicts that come late; the journal holds them all
 
 
 class Active(StrEnum):
@@ -199,6 +200,7 @@ class AlarmBook:
         self._simulated = simulated
         self._latest: dict[str, Alarm] = {}  # alarm_id → latest revision of every standing or recent alarm
         self._standing: dict[tuple[str, str], str] = {}  # (asset, definition) → alarm_id
+        self._inactive: dict[str, None] = {}  # alarm ids, the one revised last at the end
 
     def restore(self, alarms: Iterable[Alarm]) -> None:
         """At boot: take over what the journal holds; an active alarm is continued, never raised anew."""
@@ -244,6 +246,7 @@ class AlarmBook:
             stage=Stage.DIAGNOSED,
             severity=severity,
             acked_state=Acked.UNACKNOWLEDGED if severity > alarm.severity else alarm.acked_state,
+            time_to_respond_h=DEFINITIONS[alarm.definition].time_to_respond_h[severity],
             diagnosis=diagnosis,
             run_id=run_id,
         )
@@ -319,8 +322,14 @@ class AlarmBook:
         self._latest[alarm.alarm_id] = alarm
         if alarm.active_state is Active.ACTIVE:
             self._standing[key] = alarm.alarm_id
-        elif self._standing.get(key) == alarm.alarm_id:
+            return
+        if self._standing.get(key) == alarm.alarm_id:
             del self._standing[key]
+        self._inactive.pop(alarm.alarm_id, None)
+        self._inactive[alarm.alarm_id] = None
+        if len(self._inactive) > INACTIVE_KEPT_MAX:
+            oldest = next(iter(self._inactive))
+            del self._inactive[oldest], self._latest[oldest]
 
     def _message(self, alarm: Alarm) -> Message:
         return Message(
