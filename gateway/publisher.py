@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import Field
 
 from drivers.base import Clock, Frozen, Inbound, Message
-from drivers.errors import Refused, Transient
+from drivers.errors import BadInput, Refused, Transient
 from drivers.mqtt import MqttSink
 from gateway.watchdog import Heartbeats
 from journal import Outbox, OutboxItem
@@ -85,6 +85,10 @@ class Publisher:
         finally:
             await self._leave()
 
+    async def send_now(self, message: Message) -> None:
+        """Past the outbox, for when nothing can be journalled.  Raises Transient or Refused."""
+        await self._sink.send(self._stamped(message))
+
     async def _watch_link(self) -> None:
         """A lost link ends this session also while nothing waits to be sent: commands come in over it."""
         await self._sink.wait_lost()
@@ -117,7 +121,7 @@ class Publisher:
     async def _send(self, item: OutboxItem) -> None:
         try:
             delivery = await self._sink.send(self._stamped(item.message))
-        except Refused as err:
+        except (Refused, BadInput) as err:
             await self._outbox.mark_refused(item.message.message_id, str(err))
             return
         if await self._outbox.mark_sent(item.message.message_id, delivery) and item.message.message_id.endswith(".1"):

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -60,7 +61,7 @@ def test_a_cancelled_child_is_stopped(play: Any) -> None:
 @pytest.mark.parametrize("error", [Transient("away"), Refused("no")])
 def test_an_absent_peer_is_tried_for_ever_with_growing_waits(play: Any, error: Exception) -> None:
     child, starts_s = play(*[error] * 40, FOREVER)
-    waits_s = [after - before for before, after in zip(starts_s, starts_s[1:], strict=False)]
+    waits_s = [after - before for before, after in pairwise(starts_s)]
     assert child.failures == 40
     assert 0.25 <= waits_s[0] <= 0.5
     assert all(15 <= wait_s <= 30 for wait_s in waits_s[8:])
