@@ -21,7 +21,7 @@ from gateway.alarms import Alarm, AlarmBook, Judgement
 from gateway.incidents import Incident
 from gateway.reflex import UNJOURNALLED_AFTER_TRIES, Reflex
 from gateway.watchdog import Heartbeats
-from journal import Journal
+from journal import Journal, Outbox
 from journal.engine import Entry, decode
 from models.asset import Asset
 from models.findings import Severity
@@ -107,16 +107,12 @@ def make_scene(t1: Asset, q1: Asset, gas_points: Sequence[Point], clock: Any) ->
     def make(journal: Any = None) -> Scene:
         store = Store()
         taken: list[Any] = []
-        stand_in = SimpleNamespace(store=store, outbox=_outbox(), samples=SimpleNamespace(add=taken.append))
+        stand_in = SimpleNamespace(
+            store=store, outbox=SimpleNamespace(entry=Outbox.entry), samples=SimpleNamespace(add=taken.append)
+        )
         return Scene(store, journal or stand_in, [t1, q1], [*gas_points, PRESSURE], clock)
 
     return make
-
-
-def _outbox() -> Any:
-    from journal import Outbox
-
-    return SimpleNamespace(entry=Outbox.entry)
 
 
 @pytest.fixture
