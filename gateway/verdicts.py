@@ -7,7 +7,7 @@ import logging
 from pydantic import Field, ValidationError
 
 from drivers.base import Frozen, Inbound
-from drivers.errors import BadInput
+from drivers.errors import BadInput, Transient
 from gateway.consolidation import consolidate
 from gateway.desk import Desk
 from gateway.investigation import WAIT, episode_of, investigate
@@ -40,7 +40,7 @@ class Verdicts:
         """A message of the command topic; whatever is wrong with it is counted and logged, never raised."""
         try:
             outcome = await self.submit(_parse(inbound.payload))
-        except BadInput as err:
+        except (BadInput, Transient) as err:
             self.refused += 1
             log.warning("verdict on %s refused: %s", inbound.topic, err)
         else:

@@ -177,8 +177,8 @@ async def test_a_broker_killed_midway_costs_no_alarm_and_no_order(
     async with gateway.running(), scada_on(broker.port) as scada:
         await eventually(scada.subscribed.is_set)
         for number in range(60):
-            for asset in wanted:
-                wanted[asset].append(await gateway.queue(asset, number))
+            for asset, ids in wanted.items():
+                ids.append(await gateway.queue(asset, number))
             await at.get(number, nothing)()
         await gateway.empty()
         await eventually(lambda: all(scada.of(asset)[-1:] == wanted[asset][-1:] for asset in wanted))
