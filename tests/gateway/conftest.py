@@ -343,13 +343,13 @@ class InvestigationWorld:
     async def until_open(self, engine: Engine, run_id: str) -> None:
         """Wait until the run asks for its verdict."""
         async with asyncio.timeout(20):
-            while not any(step.state is StepState.WAITING for step in await engine.steps(run_id)):
+            while StepState.WAITING not in {step.state for step in await engine.steps(run_id)}:  # noqa: ASYNC110 - the store sets no event
                 await asyncio.sleep(0.001)
 
     async def all_ended(self) -> None:
         """Wait until no run is open."""
         async with asyncio.timeout(20):
-            while await self.store.open_runs():  # noqa: ASYNC110 - the store sets no event
+            while await self.store.open_runs():  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.001)
 
     async def kinds(self, kind: str) -> list[Record]:
