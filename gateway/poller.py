@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from drivers.base import Clock, Point, Quality, Sample, Source
 from drivers.errors import Refused, Transient
-from gateway.supervisor import Backoff
+from gateway.supervisor import Backoff, heed_cancellation
 from gateway.watchdog import Heartbeats
 
 __all__ = ("Deliver", "PollStats", "Poller")
@@ -84,6 +84,7 @@ class Poller:
         self.heartbeats.expect(f"{self.source.name}.read", OPEN_TIMEOUT_S + 4 * self.period_s + pause_s)
         try:
             while True:
+                heed_cancellation()
                 try:
                     await self._connect()
                     await self._read_while_connected()
@@ -106,6 +107,7 @@ class Poller:
         while True:
             self.heartbeats.beat(f"{self.source.name}.read")
             samples = await self.source.read()
+            heed_cancellation()
             self._accept(samples)
             if samples:
                 self.backoff.reset()

@@ -17,6 +17,7 @@ from pydantic import Field
 from drivers.base import Clock, Frozen, Inbound, Message
 from drivers.errors import BadInput, Refused, Transient
 from drivers.mqtt import MqttSink
+from gateway.supervisor import heed_cancellation
 from gateway.watchdog import Heartbeats
 from journal import Outbox, OutboxItem
 
@@ -77,6 +78,7 @@ class Publisher:
         """Publish until the link is lost (raises Transient: the supervisor starts this again) or cancelled."""
         try:
             await self._sink.open()
+            heed_cancellation()
             await self._sink.send(self._online)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._drain(), name="publisher.drain")
