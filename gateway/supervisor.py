@@ -99,11 +99,16 @@ async def supervise(child: Child, clock: Clock, *, stable_s: float = 10.0) -> No
 
 
 async def _run(child: Child) -> None:
-    """Run it; of the errors of a task group the first counts, the others follow from it."""
+    """Run one life in a task of its own, so that what cancels parts of it is over with it.
+
+    Of the errors of a task group the first counts, the others follow from it.
+    """
     try:
-        await child.run()
+        await asyncio.ensure_future(child.run())
     except BaseExceptionGroup as group:
         raise first_leaf(group) from group
+    finally:
+        heed_cancellation()  # also where the life answered it with an error of its own
 
 
 def heed_cancellation() -> None:

@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from drivers.errors import Fatal, Misconfigured, Refused, Transient
-from gateway.supervisor import CRASH_WINDOW_S, CRASHES_MAX, Backoff, Child, ChildState, supervise
+from gateway.supervisor import (
+    CRASH_WINDOW_S,
+    CRASHES_MAX,
+    Backoff,
+    Child,
+    ChildState,
+    heed_cancellation,
+    supervise,
+)
 
 FOREVER = None
 
@@ -130,3 +138,58 @@ def test_also_from_within_a_task_group(play: Any, error: Exception) -> None:
 def test_a_lost_link_within_a_task_group_is_no_crash(play: Any) -> None:
     child, starts_s = play(*[ExceptionGroup("group", [Transient("lost")])] * 20, FOREVER)
     assert (child.failures, len(starts_s)) == (20, 21)
+
+
+def test_a_group_that_failed_does_not_look_like_a_cancellation_in_the_next_life(
+    in_jumping_time: Any, loop_clock: Any
+) -> None:
+    """Before Python 3.13 a group whose child failed leaves its own cancellation counted in the task that waited."""
+    lives = 0
+
+    async def fail() -> None:
+        await asyncio.sleep(1)
+        raise Transient("lost")
+
+    async def body() -> None:
+        nonlocal lives
+        heed_cancellation()
+        lives += 1
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail())
+
+    async def main() -> None:
+        task = asyncio.create_task(supervise(Child("child", body), loop_clock))
+        await asyncio.wait({task}, timeout=600)
+        assert not task.done()
+        task.cancel()
+        await asyncio.wait({task})
+        assert task.cancelled()
+
+    in_jumping_time(main())
+    assert lives > 10
+
+
+def test_a_child_that_answers_a_cancellation_with_a_failure_is_not_started_again(
+    in_jumping_time: Any, loop_clock: Any
+) -> None:
+    lives = 0
+
+    async def body() -> None:
+        nonlocal lives
+        lives += 1
+        try:
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError:
+            raise Transient("lost while stopping") from None
+
+    async def main() -> None:
+        child = Child("child", body)
+        task = asyncio.create_task(supervise(child, loop_clock))
+        await asyncio.sleep(1)
+        task.cancel()
+        await asyncio.wait({task}, timeout=5)
+        assert task.cancelled()
+        assert child.state is ChildState.STOPPED
+
+    in_jumping_time(main())
+    assert lives == 1
