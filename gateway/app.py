@@ -123,7 +123,7 @@ class _Daemon:
                 book=book,
                 core=core,
                 graph=graph,
-                outbox=journal.outbox,
+                store=journal.store,
                 criticality=lambda asset_id: criticality.get(asset_id, 5),
                 episode_seq=partial(_episode_seq, journal),
                 incident=partial(_incident, journal),

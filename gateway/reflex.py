@@ -16,6 +16,7 @@ from gateway.agents.hard import HardAgent
 from gateway.agents.soft import SoftAgent
 from gateway.agents.wave import WaveAgent
 from gateway.alarms import AlarmBook, Judgement, Revision
+from gateway.announce import entries
 from gateway.incidents import Incident
 from gateway.watchdog import Heartbeats
 from journal import Journal
@@ -182,12 +183,7 @@ class Reflex:
         ]
 
     def _entries(self, revision: Revision) -> list[Entry]:
-        alarm = revision.alarm
-        criticality = self._criticality.get(alarm.asset_id, 5)
-        return [
-            Entry(kind="alarm", key=alarm.alarm_id, name=alarm.definition, payload=encode(alarm)),
-            self._journal.outbox.entry(revision.message, asset_id=alarm.asset_id, criticality=criticality),
-        ]
+        return entries(revision, self._criticality.get(revision.alarm.asset_id, 5))
 
     def _put(self, unit: _Unit) -> None:
         try:

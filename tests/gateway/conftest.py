@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import pytest
 
@@ -16,7 +16,6 @@ from gateway.consolidation import consolidate
 from gateway.desk import Desk
 from gateway.incidents import Incident
 from gateway.investigation import investigate
-from journal import Outbox
 from journal.engine import Engine, Entry, MemoryStore, Record, StepState, decode, encode
 from journal.fault_graph import Episode, FaultGraph, open_or_rebuild
 from models import knowledge_base
@@ -325,7 +324,7 @@ class InvestigationWorld:
             book=book,
             core=core,
             graph=self.graph,
-            outbox=cast("Outbox", Outbox),  # a step only makes entries with it
+            store=self.store,
             criticality=lambda _: 3,
             episode_seq=self._episode_seq,
             incident=self._incident,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from drivers.base import Inbound
 from drivers.clock import SystemClock
 from drivers.errors import BadInput, Transient
+from gateway.alarms import Stage
 from gateway.consolidation import consolidate
 from gateway.investigation import investigate
 from gateway.memory import known_causes
@@ -76,17 +77,22 @@ async def test_a_cause_that_does_not_exist_is_refused_with_what_is_near(
 
 
 async def test_a_late_verdict_still_teaches_memory_once(world: Any, make_finding: Any, verdict: Any) -> None:
+    incident = await world.open(make_finding())
     async with world.life() as engine:
         verdicts = Verdicts(world.desk, CAUSES)
-        run_id = await opened(world, engine, make_finding())
+        run_id = await engine.start(investigate, incident, DEADLINE, key=incident.id)
+        await world.until_open(engine, run_id)
         world.clock.advance(DEADLINE.total_seconds())
         engine.clock_changed()
         await engine.result(run_id)
         assert await world.kinds("graph.episode") == []
         assert "late for run" in await verdicts.submit(command(run_id, verdict()))
         await world.all_ended()
-        await verdicts.submit(command(run_id, verdict(final_code="T1")))
-        await world.all_ended()
+        with pytest.raises(BadInput, match="already has a late verdict"):
+            await verdicts.submit(command(run_id, verdict(final_code="T1")))
+        (alarm,) = world.desk.book.standing()
+        assert (alarm.verdict, alarm.stage) == (verdict(), Stage.VERDICT)
+    assert [entry.key for entry in await world.kinds("outbox.queued")][-1] == alarm.message_id
     (episode,) = await world.kinds("graph.episode")
     assert episode.key == run_id
 
