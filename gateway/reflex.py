@@ -75,12 +75,11 @@ class Reflex:
 
     def accept(self, samples: Sequence[Sample]) -> None:
         """One delivery of a poller; never blocks."""
-        self._journal.samples.add(samples)
         by_asset: dict[str, list[Sample]] = {}
         for sample in samples:
             by_asset.setdefault(sample.point_id.partition("/")[0], []).append(sample)
         for asset_id, members in by_asset.items():
-            for judgement in self._hard[asset_id].observe(members):
+            for judgement in self._hard[asset_id].observe(members, self._journal.samples.add):
                 self._weigh(judgement)
 
     def qualities(self) -> dict[str, Quality]:
