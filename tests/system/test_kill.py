@@ -214,6 +214,7 @@ async def killed_like_undisturbed(
     assert got == wanted
 
 
+@pytest.mark.timeout(180)  # a minute on a loaded box
 async def test_four_kills_change_nothing(start_site: Any, scenario: Any, quick: Any, seed: int, tell: Any) -> None:
     await killed_like_undisturbed(start_site, scenario("plateaus"), quick, [1, 0, 1, 1, 1], seed, tell)
 
