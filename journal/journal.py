@@ -17,9 +17,10 @@ from drivers.errors import Fatal, Misconfigured, Transient
 from journal.engine.codec import encode
 from journal.engine.ports import Entry
 from journal.files import fsync_folder
+from journal.opening import suspect
 from journal.outbox import Outbox
 from journal.reader import Verification
-from journal.rescue import RescueNote, boot, suspect
+from journal.rescue import RescueNote, boot
 from journal.samples import SampleLog
 from journal.store import DuckStore
 from journal.writer import Limits, Writer
@@ -100,11 +101,10 @@ class Journal:
 
 
 def _start(state_dir: Path, key_file: Path | None, limits: Limits | None) -> tuple[Writer, tuple[RescueNote, ...]]:
-    """All that blocks: the boot ladder, the key, the first write of the mark."""
-    booted = boot(state_dir)
+    """All that blocks: the boot ladder with the key, the first write of the mark."""
+    booted = boot(state_dir, lambda: _load_key(state_dir, key_file))
     try:
-        key = _load_key(state_dir, key_file)
-        return Writer(booted, key=key, boot_id=_boot_id(), limits=limits), booted.notes
+        return Writer(booted, key=booted.key, boot_id=_boot_id(), limits=limits), booted.notes
     except BaseException:
         booted.close()
         raise

@@ -304,7 +304,7 @@ class DuckStore:
 
     def _answer(self, call: "_Call[Any]") -> None:
         try:
-            result = call.function()
+            result = self._writer.surely(call.function)
         except Fatal as err:
             self._on_loop(_set_exception, call.future, err)
             raise

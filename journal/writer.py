@@ -4,29 +4,38 @@ Owns the connection, the numbering, the row chain, `journal.mark`, the checkpoin
 runs.  Everything here runs on the one writer thread of `store.DuckStore`.  Sizes in bytes, times in UTC.
 """
 
+import contextlib
+import dataclasses
 import functools
 import hashlib
 import itertools
+import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 import duckdb
 
 from drivers.errors import Fatal, Transient
+from journal.damage import HEADERS_BYTES
 from journal.engine.ports import Entry, OpenRun, Record
 from journal.files import Ballast, free_bytes, fsync_folder
 from journal.mark import MarkValue
-from journal.reader import Chain, Reader, Row, Verification, microseconds
-from journal.rescue import MAX_KNOWN_BLOBS, Booted, suspect
+from journal.opening import HEADERS_NAME, MAX_KNOWN_BLOBS, reopen, suspect
+from journal.reader import Chain, Reader, Row, SessionLost, Verification, microseconds
+from journal.rescue import Booted
 from journal.schema import ENDED_KINDS
 
 __all__ = ("Counters", "Limits", "Unit", "Writer", "is_alarm")
 
 MAX_INLINE_BYTES = 1024  # a larger payload goes to `blob`, once per content
+MAX_REVIVALS = 3  # in a row; then the process starts afresh and the boot ladder looks closely
 MAX_ROWS_PER_STATEMENT = 256  # bounds DuckDB's memory for one INSERT
 MIN_ROWS_FOR_LISTS = 8  # from here on one list per column costs less CPU than one placeholder per value (measured)
+
+T = TypeVar("T")
 
 _COLUMN_TYPES = (
     "BIGINT INTEGER TIMESTAMPTZ VARCHAR VARCHAR VARCHAR VARCHAR VARCHAR VARCHAR BLOB VARCHAR BLOB".split()  # noqa: SIM905
@@ -53,6 +62,7 @@ class Counters:
     checkpoints: int = 0
     checkpoints_skipped: int = 0  # the disk had no room for one
     failed_commits: int = 0
+    revivals: int = 0  # sessions that DuckDB gave up on and that were opened anew
     ballast_releases: int = 0
 
 
@@ -80,23 +90,21 @@ class Writer:
         self.counters = Counters()
         self._booted = booted
         self._folder = booted.folder
-        self._connection = booted.connection
         self._mark = booted.mark
-        # There is nothing to optimise in an INSERT: a fifth of a commit's CPU. Reads have a session of their own.
-        self.reader = Reader(booted.connection.cursor())
-        self._connection.execute("PRAGMA disable_optimizer")
+        self._statements: dict[str, duckdb.Statement] = {}
+        self._use(booted.connection)
         self._chain = Chain(key)
         self._boot_id = boot_id
         self.limits = limits or Limits()
         self._ballast = Ballast(booted.folder, self.limits.ballast_bytes)
         self._seq = booted.last_seq  # the last number given, also to entries whose commit failed
         tail = booted.state.tail
+        self._committed_seq = 0 if tail is None else tail.seq
         same_epoch = tail is not None and tail.epoch == booted.epoch
         self._head = tail.chain if tail is not None and same_epoch else self._chain.start(booted.epoch)
         self._open_runs = {run.run_id: run for run in booted.state.open_runs}
         self._known_blobs = OrderedDict.fromkeys(booted.state.blob_hashes)
-        self._statements: dict[str, duckdb.Statement] = {}
-        self._folder_stale = True  # the next commit may create the log file
+        self._revivals = 0  # since the last commit or checkpoint that succeeded
         self._since_entries = 0
         self._since_bytes = 0
         try:
@@ -105,6 +113,14 @@ class Writer:
             self._ballast.hold()
         except OSError as err:
             raise Transient(f"{self._folder}: the journal cannot write: {err}") from err
+
+    def _use(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        # There is nothing to optimise in an INSERT: a fifth of a commit's CPU. Reads have a session of their own.
+        self.reader = Reader(connection.cursor())
+        self._connection.execute("PRAGMA disable_optimizer")
+        self._statements.clear()
+        self._folder_stale = True  # the next commit may create the log file
 
     # -- writing
 
@@ -124,14 +140,12 @@ class Writer:
                 row, head = self._row(entry, unit.wall, head, blobs)
                 rows.append(row)
         try:
-            self._insert(rows, list(blobs.items()))
-        except duckdb.FatalException as err:
-            raise Fatal(f"the journal's database gave up: {err}") from err
+            self._insert_surely(rows, list(blobs.items()))
         except duckdb.Error as err:
             self.counters.failed_commits += 1
-            self._roll_back()
             raise Transient(f"the journal could not commit: {err}") from err
         self._head = head
+        self._committed_seq = self._seq
         try:
             if self._folder_stale:
                 fsync_folder(self._folder)
@@ -165,13 +179,42 @@ class Writer:
                 return False
             self._connection.execute("CHECKPOINT")
             self._mark.flush()
+            self._keep_headers()
             fsync_folder(self._folder)
+        except duckdb.FatalException as err:  # every commit is in the log still
+            self.counters.checkpoints_skipped += 1
+            self._since_entries = self._since_bytes = 0
+            self.revive(err)
+            return False
         except (duckdb.Error, OSError) as err:
             raise Fatal(f"{self._folder}: the journal could not checkpoint: {err}") from err
         self._folder_stale = True
-        self._since_entries = self._since_bytes = 0
+        self._since_entries = self._since_bytes = self._revivals = 0
         self.counters.checkpoints += 1
         return True
+
+    def revive(self, reason: Exception) -> int:
+        """After DuckDB gave up on the session: close it, open it anew, compare; the newest number in the file.
+
+        Raises Fatal after too many tries, or where acknowledged rows are missing: the boot ladder reports those.
+        """
+        self._revivals += 1
+        if self._revivals > MAX_REVIVALS:
+            raise Fatal(f"the journal's database gave up {self._revivals} times: {reason}") from reason
+        self.counters.revivals += 1
+        self.reader.close()
+        with contextlib.suppress(duckdb.Error):
+            self._connection.close()
+        try:
+            connection, state = reopen(self._folder)
+        except (OSError, duckdb.Error) as err:
+            raise Fatal(f"the journal's database gave up ({reason}) and cannot be opened: {err}") from err
+        self._booted = dataclasses.replace(self._booted, connection=connection)
+        self._use(connection)
+        found_seq = 0 if state.tail is None else state.tail.seq
+        if found_seq < self._committed_seq:
+            raise Fatal(f"the journal's database gave up ({reason}) and lost rows behind {found_seq}: boot reports it")
+        return found_seq
 
     def finish(self) -> None:
         """A last checkpoint, so that the next start finds no log.  Raises Fatal."""
@@ -188,6 +231,14 @@ class Writer:
         self._booted.close()
 
     # -- reading
+
+    def surely(self, read: Callable[[], T]) -> T:
+        """What the function returns; once more where DuckDB gives up on the session under it."""
+        try:
+            return read()
+        except SessionLost as err:
+            self.revive(err)
+            return read()
 
     def history(self, run_id: str) -> list[Record]:
         """Every entry of one run, in sequence order."""
@@ -206,7 +257,7 @@ class Writer:
 
     def verify(self, after: MarkValue | None, limit: int) -> tuple[Verification, MarkValue | None]:
         """Recompute the chain of at most `limit` rows behind `after`; the last good row, or None at the end."""
-        found, last = self.reader.verify(self._chain, after, limit)
+        found, last = self.reader.verify(self._chain, self.reader.gaps(), after, limit)
         if found.broken_seq is None and found.rows == limit:
             return found, last
         if found.broken_seq is None and last is not None and last.epoch == self.epoch and last.chain != self._head:
@@ -239,6 +290,25 @@ class Writer:
             self._insert_chunk(table, chunk)
         self._connection.execute("COMMIT")
 
+    def _insert_surely(self, rows: Sequence[Row], blobs: Sequence[Row]) -> None:
+        """One transaction; where DuckDB gives up on the session, look what came of it and write what is missing.
+
+        Raises duckdb.Error when the transaction failed, Fatal after MAX_REVIVALS.
+        """
+        while True:
+            try:
+                self._insert(rows, blobs)
+            except duckdb.FatalException as err:
+                if self.revive(err) >= rows[-1][0]:  # it had been committed
+                    return
+            except duckdb.Error as err:
+                if self._roll_back() or self.revive(err) < rows[-1][0]:
+                    raise
+                return
+            else:
+                self._revivals = 0
+                return
+
     def _insert_chunk(self, table: str, rows: Sequence[Row]) -> None:
         """One INSERT: a placeholder per value for a few rows, a list per column for many."""
         few = len(rows) < MIN_ROWS_FOR_LISTS
@@ -250,13 +320,24 @@ class Writer:
         values = list(itertools.chain.from_iterable(rows)) if few else [list(c) for c in zip(*rows, strict=True)]
         self._connection.execute(statement, values)
 
-    def _roll_back(self) -> None:
+    def _roll_back(self) -> bool:
+        """End a failed transaction; False where the session is beyond that."""
         try:
             self._connection.execute("ROLLBACK")
         except duckdb.TransactionException:  # the failed statement has ended the transaction itself
-            pass
-        except duckdb.Error as err:
-            raise Fatal(f"the journal's database gave up: {err}") from err
+            return True
+        except duckdb.Error:
+            return False
+        return True
+
+    def _keep_headers(self) -> None:
+        """A second copy of the header pages: the current one is the only page whose loss would cost the rest."""
+        draft = self._folder / f"{HEADERS_NAME}.new"
+        with draft.open("wb") as file:
+            file.write(os.pread(self._booted.file_fd, HEADERS_BYTES, 0))
+            file.flush()
+            os.fdatasync(file.fileno())
+        draft.rename(self._folder / HEADERS_NAME)
 
     def _note_committed(self, units: Sequence[Unit], rows: Sequence[Row], blobs: dict[str, bytes]) -> None:
         for unit in units:

@@ -10,7 +10,7 @@ import pytest
 import journal.store
 from drivers.errors import BadInput, Fatal, Refused, Transient
 from journal.engine.ports import Entry, Record
-from journal.rescue import DATABASE_NAME
+from journal.opening import DATABASE_NAME
 from journal.writer import Limits
 
 
