@@ -11,7 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ("HEADERS_BYTES", "Mend", "checksum", "damaged_header", "leftover_bytes", "mended_length", "overwrite")
+__all__ = (
+    "HEADERS_BYTES",
+    "Mend",
+    "checksum",
+    "damaged_header",
+    "good_headers",
+    "leftover_bytes",
+    "mended_length",
+    "overwrite",
+)
 
 HEADERS_BYTES = 3 * 4096  # the main header and two database headers, written in turn
 MAX_FRAME_BYTES = 64 << 20  # a frame of the log that claims more is damaged
@@ -68,18 +77,28 @@ def mended_length(content: bytes) -> Mend | None:
     return None
 
 
+def good_headers(content: bytes) -> dict[int, bytes]:
+    """The header pages that have their checksum, by offset."""
+    pages = {offset: content[offset : offset + _PAGE_BYTES] for offset in _HEADER_PAGES}
+    return {
+        offset: page
+        for offset, page in pages.items()
+        if len(page) == _PAGE_BYTES and checksum(page[8:]) == _FRAME.unpack_from(page)[0]
+    }
+
+
 def damaged_header(content: bytes, kept: bytes) -> Mend | None:
     """What to write over the one bad header page of a database; None where none or both are bad.
 
     `kept` are the header pages as they were right after the last checkpoint: the page in it, where it is the
     successor of the good one, loses nothing.  Else the good page itself, that of the checkpoint before.
     """
-    good = _good_pages(content)
+    good = good_headers(content)
     if len(good) != 1:
         return None
     (good_at,) = good
     (bad_at,) = set(_HEADER_PAGES) - {good_at}
-    successor = _good_pages(kept).get(bad_at)
+    successor = good_headers(kept).get(bad_at)
     if successor is not None and _iteration(successor) == _iteration(good[good_at]) + 1:
         return Mend(bad_at, successor)
     return Mend(bad_at, good[good_at])
@@ -93,15 +112,6 @@ def overwrite(path: Path, mend: Mend) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _good_pages(content: bytes) -> dict[int, bytes]:
-    pages = {offset: content[offset : offset + _PAGE_BYTES] for offset in _HEADER_PAGES}
-    return {
-        offset: page
-        for offset, page in pages.items()
-        if len(page) == _PAGE_BYTES and checksum(page[8:]) == _FRAME.unpack_from(page)[0]
-    }
 
 
 def _iteration(page: bytes) -> int:

@@ -1,9 +1,9 @@
 """The rungs of the boot ladder: open the database as it is, else with less and less of what lies there.
 
-`climb` tries to open; on each refusal one rung acts and it tries again: cut the log before a corrupt entry, copy
-the good header page over the bad one, set the log aside, go back to the last snapshot, start anew.  Whatever a
-rung changes is copied or renamed to `….rescued-<n>` first.  Blocking; called by `rescue` at boot and by `writer`
-when a session gave up.
+`climb` tries to open; on each refusal one rung acts and it tries again: cut the log before a corrupt entry, write
+a block back that a checkpoint tore, copy a good header page over the bad one, set the log aside, go back to the
+last snapshot, start anew.  Whatever a rung changes is copied or renamed to `….rescued-<n>` first, if there is
+room.  Blocking; called by `rescue` at boot and by `writer` when a session gave up.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ from journal.damage import HEADERS_BYTES, damaged_header, overwrite
 from journal.engine.ports import OpenRun
 from journal.files import copy_file, free_bytes, fsync_folder
 from journal.mark import MarkValue
+from journal.pages import block_mend, kept_pages
 from journal.schema import CREATE, ENDED_KINDS, SCHEMA_VERSION
 
 __all__ = (
     "CONFIG",
     "DATABASE_NAME",
-    "HEADERS_NAME",
     "MAX_KNOWN_BLOBS",
     "SNAPSHOT_NAME",
     "WAL_NAME",
@@ -45,11 +45,10 @@ __all__ = (
 DATABASE_NAME = "blackstart.duckdb"
 WAL_NAME = f"{DATABASE_NAME}.wal"
 SNAPSHOT_NAME = "snapshot.duckdb"
-HEADERS_NAME = "journal.headers"  # the database's header pages as they were after the last checkpoint
 SUSPECT_NAME = "journal.suspect"  # there while the database is to be read through before it is trusted
 OPENING_NAME = "journal.opening"  # there while the database is being opened
 
-MAX_CUTS = 8  # of the log in one boot; a log with more corrupt entries is set aside
+MAX_MENDS = 8  # of log and blocks in one boot; what has more damage is set aside
 MAX_RESCUES_KEPT = 8  # older copies are removed: a card that keeps failing must not fill itself
 MAX_KNOWN_BLOBS = 16_384  # about 2 MB of memory; beyond it a payload may be stored twice, which harms nobody
 FREE_FOR_CHECKPOINT_BYTES = 16 << 20
@@ -67,6 +66,7 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
 }
 
 _READ_THROUGH = "SELECT bit_xor(hash(t)) FROM {} t"
+_CORRUPT_BLOCK = re.compile(r"in block at location (\d+)")
 _CORRUPT_ENTRY = re.compile(r"entry at byte position (\d+)")
 
 CHILD = """
@@ -118,7 +118,7 @@ def climb(folder: Path, acts: list[Act]) -> tuple[duckdb.DuckDBPyConnection, Sta
     child_first = opening.exists()
     opening.touch(mode=0o600)  # no flush: it is to outlive this process, not the machine
     rungs = iter((_copy_header, _set_log_aside, _go_back_to_snapshot, _start_anew))
-    cuts = 0
+    mends = 0
     if not _holds_bytes(folder / DATABASE_NAME) and (act := _go_back_to_snapshot(folder, "there is no database")):
         acts.append(act)
     while True:
@@ -132,8 +132,8 @@ def climb(folder: Path, acts: list[Act]) -> tuple[duckdb.DuckDBPyConnection, Sta
             opening.unlink()
             (folder / SUSPECT_NAME).unlink(missing_ok=True)
             return opened
-        act = _cut_log(folder, reason) if cuts < MAX_CUTS else None
-        cuts += act is not None
+        act = (_cut_log(folder, reason) or _copy_block(folder, reason)) if mends < MAX_MENDS else None
+        mends += act is not None
         act = act or next((act for rung in rungs if (act := rung(folder, reason)) is not None), None)
         if act is None:
             raise Transient(f"{folder}: not even a new journal can be opened: {reason}")
@@ -195,11 +195,21 @@ def _cut_log(folder: Path, reason: str) -> Act | None:
     return Act("wal_cut", f"cut {cut_bytes} bytes from a corrupt entry on: {reason}", copy)
 
 
+def _copy_block(folder: Path, reason: str) -> Act | None:
+    match = _CORRUPT_BLOCK.search(reason)
+    database = folder / DATABASE_NAME
+    mend = block_mend(_beginning(database), kept_pages(folder), int(match[1])) if match is not None else None
+    if mend is None:
+        return None
+    overwrite(database, mend)
+    return Act("block_copied", f"wrote the kept block at {mend.offset} back: {reason}")
+
+
 def _copy_header(folder: Path, reason: str) -> Act | None:
     database = folder / DATABASE_NAME
     if not database.exists():
         return None
-    mend = damaged_header(_beginning(database), _beginning(folder / HEADERS_NAME))
+    mend = damaged_header(_beginning(database), kept_pages(folder).get(0, b""))
     if mend is None:
         return None
     copy = copy_aside(database, size_bytes=HEADERS_BYTES, suffix=".headers")

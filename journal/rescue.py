@@ -33,8 +33,8 @@ MARK_NAME = "journal.mark"
 class RescueNote:
     """One thing that the boot ladder had to do.  The gateway turns it into an alarm.
 
-    Rungs, in their order: wal_copied, wal_length_mended, wal_cut, header_copied, wal_set_aside, snapshot_restored,
-    database_set_aside, rows_dropped, chain_broken, numbers_lost, mark_lost.
+    Rungs, in their order: wal_copied, wal_length_mended, wal_cut, block_copied, header_copied, wal_set_aside,
+    snapshot_restored, database_set_aside, rows_dropped, chain_broken, numbers_lost, mark_lost.
     """
 
     rung: str

@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,11 +18,11 @@ from typing import TypeVar
 import duckdb
 
 from drivers.errors import Fatal, Transient
-from journal.damage import HEADERS_BYTES
 from journal.engine.ports import Entry, OpenRun, Record
 from journal.files import Ballast, free_bytes, fsync_folder
 from journal.mark import MarkValue
-from journal.opening import HEADERS_NAME, MAX_KNOWN_BLOBS, reopen, suspect
+from journal.opening import MAX_KNOWN_BLOBS, reopen, suspect
+from journal.pages import MAX_BLOCKS, keep_pages
 from journal.reader import Chain, Reader, Row, SessionLost, Verification, microseconds
 from journal.rescue import Booted
 from journal.schema import ENDED_KINDS
@@ -110,6 +109,8 @@ class Writer:
         try:
             self._mark.write(MarkValue(self.epoch, self._seq, self._head))
             self._mark.flush()
+            self._keep_pages()
+            fsync_folder(self._folder)
             self._ballast.hold()
         except OSError as err:
             raise Transient(f"{self._folder}: the journal cannot write: {err}") from err
@@ -179,7 +180,7 @@ class Writer:
                 return False
             self._connection.execute("CHECKPOINT")
             self._mark.flush()
-            self._keep_headers()
+            self._keep_pages()
             fsync_folder(self._folder)
         except duckdb.FatalException as err:  # every commit is in the log still
             self.counters.checkpoints_skipped += 1
@@ -330,14 +331,10 @@ class Writer:
             return False
         return True
 
-    def _keep_headers(self) -> None:
-        """A second copy of the header pages: the current one is the only page whose loss would cost the rest."""
-        draft = self._folder / f"{HEADERS_NAME}.new"
-        with draft.open("wb") as file:
-            file.write(os.pread(self._booted.file_fd, HEADERS_BYTES, 0))
-            file.flush()
-            os.fdatasync(file.fileno())
-        draft.rename(self._folder / HEADERS_NAME)
+    def _keep_pages(self) -> None:
+        """A second copy of what the next checkpoint will write in place."""
+        rows = self._connection.execute("SELECT block_id FROM pragma_metadata_info()").fetchall()
+        keep_pages(self._folder, self._booted.file_fd, [block for (block,) in rows[:MAX_BLOCKS]])
 
     def _note_committed(self, units: Sequence[Unit], rows: Sequence[Row], blobs: dict[str, bytes]) -> None:
         for unit in units:
