@@ -303,9 +303,9 @@ class Writer:
                 if self.revive(err) >= rows[-1][0]:  # it had been committed
                     return
             except duckdb.Error as err:
-                if self._roll_back() or self.revive(err) < rows[-1][0]:
+                if (self._newest_seq() if self._roll_back() else self.revive(err)) < rows[-1][0]:
                     raise
-                return
+                return  # it had been committed, and the answer was lost
             else:
                 self._revivals = 0
                 return
@@ -320,6 +320,10 @@ class Writer:
             self._statements[sql] = statement
         values = list(itertools.chain.from_iterable(rows)) if few else [list(c) for c in zip(*rows, strict=True)]
         self._connection.execute(statement, values)
+
+    def _newest_seq(self) -> int:
+        rows = self._connection.execute("SELECT coalesce(max(seq), 0) FROM event").fetchall()
+        return int(rows[0][0])
 
     def _roll_back(self) -> bool:
         """End a failed transaction; False where the session is beyond that."""

@@ -23,7 +23,7 @@ from journal.rescue import boot
 from journal.writer import Limits, Unit, Writer
 
 KEY = b"k" * 32
-SAMPLE = 110  # states of each model in the normal run
+SAMPLE = 70  # states of each model in the normal run
 ROOT = Path(__file__).parents[2]
 
 WRITER = """
