@@ -9,8 +9,21 @@ from journal.journal import Journal
 from journal.outbox import Outbox, OutboxItem
 from journal.reader import Verification
 from journal.rescue import RescueNote
+from journal.retention import RetentionPolicy
 from journal.samples import SampleLog
 from journal.store import DuckStore
+from journal.upkeep import Retained
 from journal.writer import Limits
 
-__all__ = ("DuckStore", "Journal", "Limits", "Outbox", "OutboxItem", "RescueNote", "SampleLog", "Verification")
+__all__ = (
+    "DuckStore",
+    "Journal",
+    "Limits",
+    "Outbox",
+    "OutboxItem",
+    "RescueNote",
+    "Retained",
+    "RetentionPolicy",
+    "SampleLog",
+    "Verification",
+)

@@ -6,6 +6,7 @@ pages as they are after each checkpoint, and the boot ladder writes a damaged on
 still stands at that checkpoint.  Layout: msgpack `[1, {offset: bytes}]` behind its CRC32.  Sizes in bytes.
 """
 
+import contextlib
 import os
 import struct
 import zlib
@@ -27,16 +28,23 @@ _CRC = struct.Struct("<I")
 
 
 def keep_pages(folder: Path, database_fd: int, blocks: Iterable[int]) -> None:
-    """Write the headers and these blocks anew, atomically; the folder is to be flushed after.  Raises OSError."""
+    """Write the headers and these blocks anew, atomically; the folder is to be flushed after.
+
+    Where the disk has no room the older copy stays: it is not used once the database has gone on.
+    """
     places = {0: HEADERS_BYTES} | {HEADERS_BYTES + block * BLOCK_BYTES: BLOCK_BYTES for block in blocks}
     pages = {offset: os.pread(database_fd, size, offset) for offset, size in places.items()}
     packed: bytes = msgpack.packb([_LAYOUT, pages])
     draft = folder / f"{PAGES_NAME}.new"
-    with draft.open("wb") as file:
-        file.write(_CRC.pack(zlib.crc32(packed)) + packed)
-        file.flush()
-        os.fdatasync(file.fileno())
-    draft.rename(folder / PAGES_NAME)
+    try:
+        with draft.open("wb") as file:
+            file.write(_CRC.pack(zlib.crc32(packed)) + packed)
+            file.flush()
+            os.fdatasync(file.fileno())
+        draft.rename(folder / PAGES_NAME)
+    except OSError:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def kept_pages(folder: Path) -> dict[int, bytes]:

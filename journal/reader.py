@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import hmac
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -147,6 +147,19 @@ class Reader:
         """What retention took out, by the number of the row behind each gap."""
         newest = self._records("kind = ? AND seq = (SELECT max(seq) FROM event WHERE kind = ?)", [RETAINED, RETAINED])
         return {gap[0]: Gap(*gap) for record in newest for gap in decode(record.payload)["gaps"]}
+
+    def missing_anchor(self, anchors: Sequence[MarkValue]) -> int | None:
+        """The first published head that is not in the table as it was, save those that retention took out."""
+        gaps = self.gaps().values()
+        rows = self._fetch(
+            "SELECT seq, epoch, chain FROM event WHERE list_contains(?, seq)", [[a.seq for a in anchors]]
+        )
+        found = {seq: MarkValue(epoch, seq, link) for seq, epoch, link in rows}
+        for anchor in sorted(anchors):
+            dropped = any(gap.before_seq < anchor.seq < gap.seq for gap in gaps)
+            if found.get(anchor.seq) != anchor and not (dropped and anchor.seq not in found):
+                return anchor.seq
+        return None
 
     def check_last(self, chain: Chain, last_seq: int, count: int) -> tuple[list[Row], dict[int, str]]:
         """About `count` rows before and with this number, and what is wrong with some of them, by their place.

@@ -1,7 +1,7 @@
 """Every legal disk state after a power cut, rebuilt from the system calls of a writer and opened by the boot ladder.
 
-The writer commits, checkpoints and snapshots under strace.  A model of the file system says which of its writes
-and folder changes may be on the disk after a cut behind each call: all, none, one missing, one torn.  Two models:
+The writer commits, checkpoints, takes a snapshot and drops old rows under strace.  A model of the file system
+says which of its writes and folder changes may be on the disk after a cut behind each call: all, none, one missing, one torn.  Two models:
 ext4 (the flush of any file also commits earlier folder changes; a file never shows bytes that were not written)
 and strict POSIX (names are durable only after a flush of their folder; a torn write may read as zeros).
 After Pillai et al., "All File Systems Are Not Created Equal" (OSDI 2014).
@@ -23,7 +23,7 @@ from journal.rescue import boot
 from journal.writer import Limits, Unit, Writer
 
 KEY = b"k" * 32
-SAMPLE = 70  # states of each model in the normal run
+SAMPLE = 50  # states of each model in the normal run
 ROOT = Path(__file__).parents[2]
 
 WRITER = """
@@ -32,6 +32,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from journal.engine.ports import Entry
 from journal.rescue import boot
+from journal.retention import RetentionPolicy, copy
+from journal.upkeep import _write_snapshot
 from journal.writer import Limits, Unit, Writer
 
 folder = Path(sys.argv[1])
@@ -40,14 +42,30 @@ if sys.argv[2] == "unflushed":
     import journal.writer
     journal.writer.fsync_folder = lambda folder: None
     writer._connection.execute("SET fsync_mode = 'NONE'")
-for number in range(1, 19):
-    size = number * 977 % 1500
-    entry = Entry(kind="step.done", run_id="r", key=f"s#{number}", payload=bytes([number]) * size)
-    unit = Unit(entries=(entry,), wall=datetime(2026, 3, 1, tzinfo=UTC), size_bytes=0)
-    writer.commit([unit])
-    os.write(1, b"ACK %d\\n" % unit.first_seq)
+wall = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def step(number):
+    entry = Entry(kind="step.done", run_id="r", key=f"s#{number}", payload=bytes([number]) * (number * 977 % 1500))
+    writer.commit([Unit(entries=(entry,), wall=wall, size_bytes=0)])
+    os.write(1, b"ACK %d\\n" % number)
+
+
+writer.commit([Unit(entries=(Entry(kind="note", payload=b"n" * 900),) * 40, wall=wall, size_bytes=0)])
+for number in range(1, 16):
+    step(number)
     if number % 6 == 0:
         writer.checkpoint()
+last_seq, session, fd = writer.hold()
+_write_snapshot(folder, fd)
+step(16)
+draft = copy(session, folder, last_seq, RetentionPolicy(max_rows=1), None, None)
+step(17)
+assert draft.rows_dropped == 40
+writer.swap(draft, wall)
+writer.release()
+step(18)
+step(19)
 os._exit(0)
 """
 
@@ -85,7 +103,7 @@ class Name:
 
 @dataclass(frozen=True)
 class Acknowledged:
-    seq: int
+    step: int
 
 
 Call = Write | Flush | Name | Acknowledged
@@ -184,7 +202,7 @@ class Recording:
 
 @functools.cache
 def record(folder: Path, flushes: str) -> list[Call]:
-    live, log = folder / "live", folder / "strace.log"
+    live, log = folder / flushes, folder / f"{flushes}.log"
     strace = ["strace", "-f", "-xx", "-y", "-s", "4000000", "-o", str(log), "-e", f"trace={TRACED}"]
     command = [*strace, sys.executable, "-c", WRITER, str(live), flushes]
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
@@ -262,8 +280,8 @@ class Disk:
                 self.pending = [write for write in self.pending if write.inode != inode]
                 if inode is None or self.model == "ext4":
                     self.names_durable = len(self.names)
-            case Acknowledged(seq):
-                self.acknowledged = seq
+            case Acknowledged(step):
+                self.acknowledged = step
 
     def states(self, label: str) -> Iterator[State]:
         for kept, folder in folders(self.names, self.names_durable, self.model):
@@ -309,14 +327,14 @@ def trouble(state: State, folder: Path) -> str:
     booted = boot(folder, lambda: KEY)
     writer = Writer(booted, key=KEY, boot_id="b", limits=Limits(ballast_bytes=0))
     try:
-        rows = {row.seq: (row.key, row.payload) for row in writer.reader.history("r", 0, 1000)}
-        wanted = {seq: (f"s#{seq}", bytes([seq]) * (seq * 977 % 1500)) for seq in range(1, state.acknowledged + 1)}
+        history = writer.reader.history("r", 0, 1000)
+        rows = {row.key: row.payload for row in history}
+        wanted = {f"s#{n}": bytes([n]) * (n * 977 % 1500) for n in range(1, state.acknowledged + 1)}
         if not wanted.items() <= rows.items():
             return f"acknowledged {state.acknowledged}, there are {sorted(rows)}"
-        (first,) = writer.reader.history("r", 1, 1)
-        unit = Unit(entries=(first,), wall=first.wall, size_bytes=0)
+        unit = Unit(entries=(history[0],), wall=history[0].wall, size_bytes=0)
         writer.commit([unit])
-        if unit.first_seq <= max(rows):
+        if unit.first_seq <= history[-1].seq:
             return f"number {unit.first_seq} given twice"
         return writer.verify(None, 1000)[0].reason
     finally:

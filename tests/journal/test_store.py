@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+import journal.insert
 import journal.store
 from drivers.errors import BadInput, Fatal, Refused, Transient
 from journal.engine.ports import Entry, Record
@@ -57,8 +58,8 @@ async def test_an_append_is_one_transaction_however_long(open_store) -> None:
 async def test_a_failed_group_keeps_nothing_and_the_store_goes_on(open_store, monkeypatch) -> None:
     store = await open_store()
     await store.append([step("r", 1)])
-    real = journal.writer._insert_sql
-    monkeypatch.setattr(journal.writer, "_insert_sql", lambda table, few: real(table.replace("blob", "gone"), few))
+    real = journal.insert._insert_sql
+    monkeypatch.setattr(journal.insert, "_insert_sql", lambda table, few: real(table.replace("blob", "gone"), few))
     with pytest.raises(Transient, match="could not commit"):
         await store.append([step("r", 2), step("r", 3, b"x" * 5000)])
     monkeypatch.undo()
