@@ -91,7 +91,10 @@ class Journal:
         return journal
 
     async def query(self, sql_name: str, *, limit: int = 100, **arguments: str) -> list[dict[str, Any]]:
-        """Rows of a named read-only query: runs, steps (run_id=), waits, timers, in_doubt, outbox, alarms, events."""
+        """Rows of a named read-only query: runs, steps and branches (run_id=), waits, timers, in_doubt, outbox and more.
+
+        All names stand in `schema.QUERIES`.
+        """
         return await self.store.query(sql_name, limit=limit, **arguments)
 
     @property

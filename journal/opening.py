@@ -24,7 +24,7 @@ from journal.engine.ports import OpenRun
 from journal.files import copy_file, free_bytes, fsync_folder
 from journal.mark import MarkValue
 from journal.pages import block_mend, kept_pages
-from journal.schema import CREATE, ENDED_KINDS, SCHEMA_VERSION
+from journal.schema import CREATE, ENDED_KINDS, SCHEMA_VERSION, VIEWS, VIEWS_HASH
 
 __all__ = (
     "CONFIG",
@@ -36,6 +36,7 @@ __all__ = (
     "State",
     "climb",
     "copy_aside",
+    "create",
     "read_state",
     "remove_old_rescues",
     "reopen",
@@ -262,8 +263,10 @@ def _connect(folder: Path) -> tuple[duckdb.DuckDBPyConnection, State]:
     connection = duckdb.connect(folder / DATABASE_NAME, config=CONFIG)
     try:
         if connection.execute("SELECT count(*) FROM duckdb_tables()").fetchall() == [(0,)]:
-            _create(folder, connection)
+            create(connection)
+            fsync_folder(folder)
         _check_version(folder, connection)
+        _renew_views(folder, connection)
         if (folder / SUSPECT_NAME).exists():
             _read_through(folder, connection)
         return connection, read_state(connection)
@@ -273,10 +276,29 @@ def _connect(folder: Path) -> tuple[duckdb.DuckDBPyConnection, State]:
         raise
 
 
-def _create(folder: Path, connection: duckdb.DuckDBPyConnection) -> None:
+def create(connection: duckdb.DuckDBPyConnection) -> None:
+    """Tables and views of an empty database, in one transaction, and all of it in the file.  Raises duckdb.Error."""
     connection.execute("BEGIN")
     for statement in CREATE:
         connection.execute(statement)
+    _make_views(connection)
+    connection.execute("COMMIT")
+    connection.execute("CHECKPOINT")
+
+
+def _make_views(connection: duckdb.DuckDBPyConnection) -> None:
+    for statement in VIEWS:
+        connection.execute(statement)
+    connection.execute("INSERT INTO meta VALUES ('views', ?)", [VIEWS_HASH])
+
+
+def _renew_views(folder: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the views anew where another release made them; on a full disk they stay as they are."""
+    rows = connection.execute("SELECT value FROM meta WHERE name = 'views' ORDER BY rowid DESC LIMIT 1").fetchall()
+    if rows == [(VIEWS_HASH,)] or free_bytes(folder) < FREE_FOR_CHECKPOINT_BYTES:
+        return
+    connection.execute("BEGIN")
+    _make_views(connection)
     connection.execute("COMMIT")
     connection.execute("CHECKPOINT")
     fsync_folder(folder)

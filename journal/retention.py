@@ -18,9 +18,9 @@ import duckdb
 
 from drivers.errors import Transient
 from journal.files import fsync_folder
-from journal.opening import CONFIG, DATABASE_NAME
+from journal.opening import CONFIG, DATABASE_NAME, create
 from journal.reader import Gap, Reader, Row
-from journal.schema import CREATE, ENDED_KINDS
+from journal.schema import ENDED_KINDS
 
 __all__ = ("Draft", "RetentionPolicy", "abandon", "complete", "copy", "export_of")
 
@@ -114,8 +114,7 @@ def copy(
         if export_to is not None:
             _export(session, export_to, "WHERE seq IN (SELECT seq FROM doomed)")
         with duckdb.connect(draft, config=CONFIG) as fresh:  # in an instance of its own: views name no database
-            for statement in CREATE:
-                fresh.execute(statement)
+            create(fresh)
         session.execute(f"ATTACH {_quoted(draft)} AS fresh")
         session.execute(
             "INSERT INTO fresh.event SELECT * FROM event WHERE seq <= ? AND seq NOT IN (SELECT seq FROM doomed)",

@@ -1,9 +1,10 @@
 """Every legal disk state after a power cut, rebuilt from the system calls of a writer and opened by the boot ladder.
 
 The writer commits, checkpoints, takes a snapshot and drops old rows under strace.  A model of the file system
-says which of its writes and folder changes may be on the disk after a cut behind each call: all, none, one missing, one torn.  Two models:
-ext4 (the flush of any file also commits earlier folder changes; a file never shows bytes that were not written)
-and strict POSIX (names are durable only after a flush of their folder; a torn write may read as zeros).
+says which of its writes and folder changes may be on the disk after a cut behind each call: all, none, one
+missing, one torn.  Two models: ext4 (the flush of any file also commits earlier folder changes; a file never
+shows bytes that were not written) and strict POSIX (names are durable only after a flush of their folder; a torn
+write may read as zeros).
 After Pillai et al., "All File Systems Are Not Created Equal" (OSDI 2014).
 """
 

@@ -171,6 +171,8 @@ async def test_the_named_queries(open_store) -> None:
     states = [(row["key"], row["state"]) for row in await store.query("steps", run_id="a")]
     assert states == [("root/s#1", "done"), ("root/send#1", "in_doubt"), ("root/sleep#1", "done")]
     assert [row["key"] for row in await store.query("in_doubt")] == ["root/send#1"]
+    (branch,) = await store.query("branches", run_id="a")
+    assert (branch["branch"], branch["steps_done"], branch["failures"]) == ("root", 2, 0)
     assert [(row["name"], row["state"]) for row in await store.query("waits")] == [("verdict", "opened")]
     assert [row["key"] for row in await store.query("timers")] == ["root/sleep#2"]
     (alarm,) = await store.query("alarms")
