@@ -91,7 +91,7 @@ class Journal:
         return journal
 
     async def query(self, sql_name: str, *, limit: int = 100, **arguments: str) -> list[dict[str, Any]]:
-        """Rows of a named read-only query: runs, steps and branches (run_id=), waits, timers, in_doubt, outbox and more.
+        """Rows of a named query: runs, steps and branches (run_id=), waits, timers, in_doubt, outbox and so on.
 
         All names stand in `schema.QUERIES`.
         """
