@@ -131,7 +131,10 @@ class Writer:
         )
 
     def checkpoint(self) -> bool:
-        """Fold the log into the database file; False where the disk has no room for it.  Raises Fatal."""
+        """Fold the log into the database file; False where the disk has no room or it is copied.  Raises Fatal."""
+        if self._held:
+            self.counters.checkpoints_skipped += 1
+            return False
         try:
             self._ballast.hold()
             if free_bytes(self._folder) < 4 * self._since_bytes + (1 << 20):  # a failed CHECKPOINT kills the session

@@ -107,18 +107,21 @@ async def test_age_counts_only_while_the_clock_is_trusted(tmp_path: Path, clock,
 
 async def test_commits_go_on_while_retention_copies(tmp_path: Path, clock, monkeypatch) -> None:
     journal = await filled(tmp_path, clock)
-    numbers = []
+    numbers: list[int] = []
+    checkpoints: list[bool] = []  # none while the file is copied
 
     def copy_while_appending(*arguments: object) -> object:
         draft = copy(*arguments)
         appended = asyncio.run_coroutine_threadsafe(journal.store.append(run("meanwhile")), loop)
         numbers.extend(appended.result(10))
+        checkpoints.append(asyncio.run_coroutine_threadsafe(journal.store.checkpoint(), loop).result(10))
         return draft
 
     loop = asyncio.get_running_loop()
     monkeypatch.setattr("journal.upkeep.copy", copy_while_appending)
     await journal.retain(RetentionPolicy(max_rows=20))
     assert [record.seq for record in await journal.store.history("meanwhile")] == numbers
+    assert (checkpoints, await journal.store.checkpoint()) == ([False], True)
     assert [run.run_id for run in await journal.store.open_runs()] == ["open", "meanwhile"]
     assert (await journal.verify()).broken_seq is None
     await journal.close()
