@@ -1,8 +1,9 @@
 """What happened, surviving power loss.
 
 `Journal` is the one door (`journal.journal`).  `engine/` is the durable-execution library, liftable: it imports
-nothing of ours.  `store` and `writer` hold the only writer of `blackstart.duckdb`, `rescue` opens it at boot,
-`outbox`, `samples` and `fault_graph` are built beside them.
+nothing of ours.  `store` and `writer` hold the only writer of `blackstart.duckdb`; `rescue` opens it at boot, with
+`opening` (the rungs), `damage` and `pages` (DuckDB's bytes), `tail` (the row chain) and `mark`; `upkeep` and
+`retention` keep it usable for years.  `outbox`, `samples` (and `sealed`) and `fault_graph` are built beside them.
 """
 
 from journal.journal import Journal
