@@ -47,6 +47,7 @@ __all__ = ("run_gateway",)
 log = logging.getLogger(__name__)
 
 WATCHDOG_FEED_S = 5.0  # a third of the unit's WatchdogSec leaves room for a slow disk
+ALARM_DEPTH = 3  # a step's revision may commit behind a later one of the reflex path: the highest counts, not the last
 FINDINGS_MAX = 1_000  # read back into the episodic buffer at boot; with their evidence they fill its default size
 RESUME_LOOK_S = 60.0  # a full disk is not mended faster
 STOP_DRAIN_S = 5.0  # for the outbox, after the sources have stopped
@@ -110,7 +111,8 @@ class _Daemon:
             stack.push_async_callback(core.close)
             await core.start()
             book = AlarmBook(config.gateway.id, config.gateway.site, config.asset, clock, simulated=self._simulated)
-            book.restore([decode(record.payload, Alarm) for record in await journal.store.latest("alarm")])
+            kept = await journal.store.latest("alarm", depth=ALARM_DEPTH)
+            book.restore([decode(record.payload, Alarm) for record in kept])
             soft = SoftAgent(
                 config.gateway.id,
                 config.asset,

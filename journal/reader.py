@@ -102,12 +102,13 @@ class Reader:
         )
         return self._records(condition, [from_seq], limit)
 
-    def latest(self, kind: str, limit: int) -> list[Record]:
-        """The newest entry of each key of one kind, in sequence order; of more than `limit` keys the newest."""
+    def latest(self, kind: str, limit: int, depth: int) -> list[Record]:
+        """The newest `depth` entries of each key of one kind, in sequence order; of more than `limit` the newest."""
         condition = (
-            "seq IN (SELECT max(seq) AS newest FROM event WHERE kind = ? GROUP BY key ORDER BY newest DESC LIMIT ?)"
+            "seq IN (SELECT seq FROM event WHERE kind = ? "
+            "QUALIFY row_number() OVER (PARTITION BY key ORDER BY seq DESC) <= ? ORDER BY seq DESC LIMIT ?)"
         )
-        return self._records(condition, [kind, limit], limit)
+        return self._records(condition, [kind, depth, limit], limit)
 
     def query(self, name: str, limit: int, arguments: dict[str, str]) -> list[dict[str, Any]]:
         """A named query of `schema.QUERIES`.  Raises BadInput for an unknown name or missing argument."""

@@ -137,9 +137,9 @@ class DuckStore:
         """The run that was started with this idempotency key, if any."""
         return await self._call(lambda: self._writer.reader.find_run(key))
 
-    async def latest(self, kind: str, *, limit: int = MAX_LATEST) -> list[Record]:
-        """The newest entry of each key of one kind, in sequence order; of more than `limit` keys the newest."""
-        return await self._call(lambda: self._writer.reader.latest(kind, limit))
+    async def latest(self, kind: str, *, limit: int = MAX_LATEST, depth: int = 1) -> list[Record]:
+        """The newest `depth` entries of each key of one kind, in sequence order; of more than `limit` the newest."""
+        return await self._call(lambda: self._writer.reader.latest(kind, limit, depth))
 
     async def pending_outbox(self, from_seq: int, limit: int) -> list[Record]:
         """Queued messages from this sequence number on that were neither sent nor refused."""

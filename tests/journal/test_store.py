@@ -264,3 +264,5 @@ async def test_what_the_gateway_watches(open_store) -> None:
     assert store.last_seq == 3
     assert [(record.key, record.name) for record in await store.latest("alarm")] == [("b", "1"), ("a", "2")]
     assert [record.key for record in await store.latest("alarm", limit=1)] == ["a"]
+    deeper = await store.latest("alarm", depth=2)
+    assert [(record.key, record.name) for record in deeper] == [("a", "1"), ("b", "1"), ("a", "2")]
