@@ -129,6 +129,10 @@ class DuckStore:
         """Every entry of one run, in sequence order."""
         return await self._call(lambda: self._writer.history(run_id))
 
+    async def histories(self, run_ids: Sequence[str]) -> dict[str, list[Record]]:
+        """Every entry of each of these runs, in sequence order, in one read; unknown runs are left out."""
+        return await self._call(lambda: self._writer.histories(run_ids))
+
     async def open_runs(self) -> list[OpenRun]:
         """Runs that were started and have not ended, in the order of their start."""
         return await self._call(self._writer.open_runs)

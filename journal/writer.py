@@ -195,6 +195,11 @@ class Writer:
         first, last = (run.first_seq, run.last_seq) if run is not None else (0, self._seq)
         return self.reader.history(run_id, first, last)
 
+    def histories(self, run_ids: Sequence[str]) -> dict[str, list[Record]]:
+        """Every entry of each of these runs, in sequence order, in one read."""
+        first = min((run.first_seq if (run := self._open_runs.get(one)) else 0 for one in run_ids), default=0)
+        return self.reader.histories(run_ids, first)
+
     def open_runs(self) -> list[OpenRun]:
         """Runs that have not ended, in the order of their start."""
         return sorted(self._open_runs.values(), key=lambda run: run.first_seq)

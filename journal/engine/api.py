@@ -8,7 +8,7 @@ import contextlib
 import functools
 import random as _random
 import uuid as _uuid
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar, overload
@@ -25,7 +25,7 @@ from journal.engine.identity import RunInfo, Scope, StepFrame, Tracked, here, sc
 from journal.engine.ports import Entry, Kind
 from journal.engine.replay import Op
 from journal.engine.run import Run
-from journal.engine.timers import Timer, due_wall
+from journal.engine.timers import due_wall
 from journal.engine.waits import Wait
 
 __all__ = (
@@ -250,30 +250,35 @@ class _DurableTimer:
     def __init__(self, run: Run, remaining_s: float) -> None:
         self._run = run
         self._remaining_s = remaining_s
-        self._timer: Timer | None = None
 
     def begin(self, op: Op) -> None:
         """Set it, live; one that the journal holds goes on."""
         run, remaining_s = self._run, self._remaining_s
         known = run.history.timers.get(op.key)
         wall = None if known is None else known["due_wall"]
-        self._timer = run.core.timers.after(
-            remaining_s, lambda: self._commit(op, Kind.STEP_DONE, {"value": None}), wall=wall
+        op.timer = run.deadline(
+            op.key, remaining_s, lambda: self._commit(op, Kind.STEP_DONE, {"value": None}), wall=wall
         )
         if known is None:
             plain = {"remaining_s": remaining_s, "due_wall": due_wall(run.core.clock, remaining_s)}
             self._commit(op, Kind.TIMER_SET, plain)
+        else:
+            run.gate.rest(op)
 
-    def leave(self, _: Op) -> None:
+    def leave(self, op: Op) -> None:
         """The body no longer waits."""
-        if self._timer is not None:
-            self._timer.cancel()
+        if op.timer is not None:
+            op.timer.cancel()
 
     def _commit(self, op: Op, kind: Kind, plain: dict[str, Any]) -> None:
         run = self._run
         entry = run.entry(kind, plain, key=op.key, name=op.name, arg_hash=op.arg_hash)
-        work: Coroutine[Any, Any, None] = run.append([entry]) if kind is Kind.TIMER_SET else run.commit(op, [entry])
+        work = self._set(op, entry) if kind is Kind.TIMER_SET else run.commit(op, [entry])
         run.spawn(work, None, f"{run.info.run_id}/{op.key}.{kind}")
+
+    async def _set(self, op: Op, entry: Entry) -> None:
+        await self._run.append([entry])
+        self._run.gate.rest(op)
 
 
 async def _journal_settling(

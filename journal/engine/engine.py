@@ -4,7 +4,6 @@ One per process and journal.  It knows time and storage only through `ports`.
 """
 
 import asyncio
-import functools
 import logging
 import uuid
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 from journal.engine.codec import arguments_hash, convert, decode, encode
 from journal.engine.declare import Workflow
 from journal.engine.errors import (
-    CodecError,
     EngineClosed,
     EngineError,
     InDoubt,
@@ -21,16 +19,18 @@ from journal.engine.errors import (
     RunFailed,
     RunPaused,
     RunStopped,
-    Undecodable,
     UnknownRun,
 )
 from journal.engine.history import History, RunState, RunView, StepView
 from journal.engine.identity import BranchFactory, Scope, here
 from journal.engine.ports import Clock, Entry, Kind, StepObserver, Store
-from journal.engine.run import Core, Run
+from journal.engine.residence import Residents
+from journal.engine.run import Core, Parked, Run
 from journal.engine.timers import Timers
 
 __all__ = ("Engine",)
+
+PARK_ABOVE_S = 5.0  # replaying a run costs about a millisecond; not worth it for a shorter wait
 
 _NAMESPACE = uuid.UUID(
     "b1ac57a2-7d1e-5c1a-8f3e-0c0a6f6d2b55"
@@ -57,8 +57,8 @@ class _Nobody:
 class Engine:
     """Durable workflows on one event loop.
 
-    `services` is what steps get from `services(T)`; errors of the types `not_started` in an AT_MOST_ONCE step are
-    taken as plain failures.
+    A run that waits for more than `park_above_s` seconds leaves memory until it goes on.  `services` is what steps
+    get from `services(T)`; errors of the types `not_started` in an AT_MOST_ONCE step are taken as plain failures.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Engine:
         services: object = None,
         observer: StepObserver | None = None,
         not_started: tuple[type[BaseException], ...] = (),
+        park_above_s: float = PARK_ABOVE_S,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -80,10 +81,11 @@ class Engine:
             services=services,
             observer=observer or _Nobody(),
             not_started=(NotStarted, *not_started),
-            ended=self._forget,
+            park_above_s=park_above_s,
+            ended=self._left,
         )
+        self._residents = Residents(self._core, self._find)
         self._workflows: dict[str, Workflow[Any, Any]] = {}
-        self._runs: dict[str, Run] = {}
         self._starting: dict[str, asyncio.Lock] = {}
         self._factory: BranchFactory | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -111,7 +113,8 @@ class Engine:
                 found = await self._store.find_run(key)
                 if found is None:
                     return await self._begin(workflow, args, key)
-                await self._bring_back(found)  # it may be open and not yet resumed
+                if found not in self._residents:
+                    await self._residents.load([found])  # it may be open and not yet resumed
                 return found
         finally:
             if not lock.locked():
@@ -120,18 +123,19 @@ class Engine:
     async def resume(self) -> list[str]:
         """Bring back every open run that is not in memory and not held; returns their ids, oldest first."""
         self._enter()
-        return [found.run_id for found in await self._store.open_runs() if await self._bring_back(found.run_id)]
+        return await self._residents.load_all([found.run_id for found in await self._store.open_runs()])
 
     async def answer(self, run_id: str, wait: str, payload: object, *, by: str) -> bool:
         """Answer a wait, by its name or key; True if this answer counts, False if there was one or nobody asks.
 
         Raises BadAnswer for a payload that does not fit the wait; nothing is recorded then.
         """
-        run = self._runs.get(run_id)
-        if run is None:
-            return False
-        await run.gate.caught_up.wait()  # only then is it known which waits are open
-        return False if run.ended.done() else await run.waits.answer(wait, payload, by)
+        self._enter()
+        async with self._residents.held(run_id) as run:
+            if run is None:
+                return False
+            await run.gate.caught_up.wait()  # only then is it known which waits are open
+            return False if run.ended.done() else await run.waits.answer(wait, payload, by)
 
     async def result(self, run_id: str) -> Any:
         """Wait for the end and give the value.
@@ -139,9 +143,15 @@ class Engine:
         Raises RunFailed, RunPaused, InDoubt or Nondeterministic as the run ended or is held, UnknownRun, and
         EngineClosed or the store's error where the run was cut off and is still open.
         """
-        run = self._runs.get(run_id)
-        if run is not None:
-            plain = await asyncio.shield(run.ended)
+        while run_id in self._residents:
+            run = self._residents.get(run_id)
+            if run is None:
+                await self._residents.arrival(run_id)
+                continue
+            try:
+                plain = await asyncio.shield(run.ended)
+            except Parked:
+                continue
             return self._read_result(run.info.workflow, plain)
         history = await self._history(run_id)
         if history.state is RunState.DONE:
@@ -172,9 +182,7 @@ class Engine:
         """Cancel every run's tasks and leave the runs open in the journal."""
         self._closed = True
         self._timers.close()
-        enders = [ender for run in list(self._runs.values()) if (ender := run.close()) is not None]
-        if enders:
-            await asyncio.wait(enders)
+        await self._residents.close()
         if self._factory is not None and self._loop is not None:
             self._factory.remove(self._loop)
             self._factory = None
@@ -197,42 +205,19 @@ class Engine:
         )
         (seq,) = await self._store.append([entry])
         if not self._closed:
-            self._launch(
-                workflow,
-                History(run_id, workflow=workflow.name, key=key, first_seq=seq, last_seq=seq, started=started),
+            self._residents.launch(
+                History(run_id, workflow=workflow.name, key=key, first_seq=seq, last_seq=seq, started=started)
             )
         return run_id
 
-    async def _bring_back(self, run_id: str) -> bool:
-        """Put an open run back into memory; False where it is there, has ended, or is held."""
-        if run_id in self._runs:
-            return False
-        try:
-            history = await self._history(run_id)
-        except CodecError as err:  # one damaged run must not keep the others from going on
-            _log.error("run %s stays open: its rows cannot be read: %s", run_id, err)
-            return False
-        if history.state is not RunState.RUNNING or run_id in self._runs or self._closed:
-            return False
+    def _left(self, run: Run) -> None:
+        self._residents.forget(run)
+
+    def _find(self, history: History) -> Workflow[Any, Any] | None:
         workflow = self._workflows.get(history.workflow)
         if workflow is None:
-            _log.error("run %s stays open: no workflow named %r is registered", run_id, history.workflow)
-            return False
-        self._launch(workflow, history)
-        return True
-
-    def _launch(self, workflow: Workflow[Any, Any], history: History) -> None:
-        try:
-            program = functools.partial(workflow.body, *workflow.read_arguments(history.started["args"]))
-        except Undecodable as err:
-            run = self._runs[history.run_id] = Run(self._core, history, _never)
-            run.mismatch(f"the recorded arguments do not fit {workflow.name}{workflow.signature}: {err}")
-            return
-        run = self._runs[history.run_id] = Run(self._core, history, program)
-        run.start()
-
-    def _forget(self, run: Run) -> None:
-        self._runs.pop(run.info.run_id, None)
+            _log.error("run %s stays open: no workflow named %r is registered", history.run_id, history.workflow)
+        return workflow
 
     async def _history(self, run_id: str) -> History:
         history = History.of(run_id, await self._store.history(run_id))
@@ -243,7 +228,3 @@ class Engine:
     def _read_result(self, workflow: str, plain: object) -> Any:
         known = self._workflows.get(workflow)
         return plain if known is None else convert(plain, known.result)
-
-
-async def _never() -> None:
-    raise AssertionError("a run without readable arguments has no body")

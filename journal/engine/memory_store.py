@@ -32,7 +32,10 @@ class MemoryStore:
         crash_at: int | None = None,
         keep_at_crash: bool = False,
     ) -> None:
-        self.records = list(records)
+        self.records: list[Record] = []
+        self._by_run: dict[str, list[Record]] = {}
+        self._by_key: dict[str, str] = {}
+        self._index(records)
         self.appends = 0
         self._clock = clock
         self._epoch = epoch
@@ -61,7 +64,16 @@ class MemoryStore:
 
     async def history(self, run_id: str) -> list[Record]:
         """See Store."""
-        return [record for record in self.records if record.run_id == run_id]
+        return list(self._by_run.get(run_id, ()))
+
+    async def histories(self, run_ids: Sequence[str]) -> dict[str, list[Record]]:
+        """See Store."""
+        return {one: list(self._by_run[one]) for one in run_ids if one in self._by_run}
+
+    async def latest(self, kind: str, *, limit: int) -> list[Record]:
+        """See Store."""
+        newest = {record.key: record for record in self.records if record.kind == kind}
+        return sorted(newest.values(), key=lambda record: record.seq)[-limit:]
 
     async def open_runs(self) -> list[OpenRun]:
         """See Store."""
@@ -75,7 +87,7 @@ class MemoryStore:
 
     async def find_run(self, key: str) -> str | None:
         """See Store."""
-        return next((one.run_id for one in self.records if one.kind == Kind.RUN_STARTED and one.key == key), None)
+        return self._by_key.get(key)
 
     def _keep(self, entries: Sequence[Entry], wall: datetime) -> list[int]:
         first = len(self.records) + 1
@@ -93,5 +105,13 @@ class MemoryStore:
             )
             for index, entry in enumerate(entries)
         ]
-        self.records += kept
+        self._index(kept)
         return [record.seq for record in kept]
+
+    def _index(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self.records.append(record)
+            if record.run_id:
+                self._by_run.setdefault(record.run_id, []).append(record)
+            if record.kind == Kind.RUN_STARTED:
+                self._by_key.setdefault(record.key, record.run_id)

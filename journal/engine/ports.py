@@ -89,6 +89,14 @@ class Store(Protocol):
         """Every entry of one run, in sequence order."""
         ...
 
+    async def histories(self, run_ids: Sequence[str]) -> dict[str, list[Record]]:
+        """Every entry of each of these runs, in sequence order, in one read; unknown runs are left out."""
+        ...
+
+    async def latest(self, kind: str, *, limit: int) -> list[Record]:
+        """The newest entry of each key of one kind, in sequence order; of more than `limit` keys the newest."""
+        ...
+
     async def open_runs(self) -> list[OpenRun]:
         """Runs that were started and have not ended, in the order of their start."""
         ...

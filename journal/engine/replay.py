@@ -13,6 +13,7 @@ from datetime import datetime
 
 from journal.engine.history import History, Outcome
 from journal.engine.identity import RunInfo, Scope
+from journal.engine.timers import Timer
 
 __all__ = ("Gate", "Op", "Ticket")
 
@@ -33,6 +34,8 @@ class Op:
     interrupt: Callable[[], object] | None = None  # stops what it is doing, live
     on_abandon: Callable[["Op"], None] | None = None
     abandoned: bool = False  # the task that asked was cancelled, or left
+    resting: bool = False  # nothing of it is in memory but its place: an open wait, a set timer, a child
+    timer: Timer | None = None  # its deadline, live
 
 
 @dataclass(slots=True, eq=False)
@@ -46,7 +49,9 @@ class Ticket:
 class Gate:
     """One run's gate; also what its scopes report their moves to (`identity.Host`)."""
 
-    def __init__(self, owner: object, history: History, *, mismatch: Callable[[str], None]) -> None:
+    def __init__(
+        self, owner: object, history: History, *, mismatch: Callable[[str], None], quiet: Callable[[], None]
+    ) -> None:
         self.info = RunInfo(history.run_id, history.workflow, history.key)
         self.owner = owner
         self.activity = 0
@@ -57,6 +62,7 @@ class Gate:
         self.caught_up = asyncio.Event()
         self._history = history
         self._mismatch = mismatch
+        self._on_quiet = quiet  # live, settled, and all that the body waits for rests
         self._loop = asyncio.get_running_loop()
         self._asked: dict[str, Op] = {}
         self._known: set[str] = set()  # every key asked so far, until live
@@ -94,6 +100,16 @@ class Gate:
             op.interrupt()
         if op.on_abandon is not None:
             op.on_abandon(op)
+        self.poke()
+
+    def rest(self, op: Op) -> None:
+        """Only the journal works on it from here on."""
+        op.resting = True
+        self.poke()
+
+    def deadlines(self) -> dict[str, Timer]:
+        """Of what the body waits for."""
+        return {key: op.timer for key, op in self._asked.items() if op.timer is not None}
 
     def ticket(self, op: Op) -> Ticket:
         """Take the next place in the order; the caller appends at once, without a suspension in between."""
@@ -120,7 +136,7 @@ class Gate:
 
     def poke(self) -> None:
         """Something may be ready for release: look once the run has settled."""
-        waits = self.live and (not self._tickets or self._tickets[0].outcome is None)
+        waits = self.live and (not self._tickets or self._tickets[0].outcome is None) and not self._rests()
         if not waits and not self._ticking and not self._stopped:
             self._ticking = True
             self._seen, self._quiet = self.activity, 0
@@ -134,16 +150,23 @@ class Gate:
         settled = self._quiet >= (SETTLE_PASSES if self.branched else 1)
         if settled and all(scope.blocked() for scope in self.scopes):
             self._ticking = False
-            self._advance() if self.live else self._replay()
+            if not self.live:
+                self._replay()
+            elif not self._advance() and self._rests():
+                self._on_quiet()
         else:
             self._loop.call_soon(self._tick)
 
-    def _advance(self) -> None:
+    def _rests(self) -> bool:
+        return self.live and not self._tickets and bool(self._asked) and all(op.resting for op in self._asked.values())
+
+    def _advance(self) -> bool:
         while self._tickets and (outcome := self._tickets[0].outcome) is not None:
             op = self._tickets.popleft().op
             if not op.abandoned:
                 self._release(op, outcome)
-                return
+                return True
+        return False
 
     def _replay(self) -> None:
         events = self._history.events
@@ -174,6 +197,7 @@ class Gate:
         for op in list(self._asked.values()):
             if not op.abandoned:
                 op.begin(op)
+        self.poke()
 
     def _release(self, op: Op, outcome: Outcome) -> None:
         self._asked.pop(op.key, None)

@@ -9,12 +9,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeVar
 
 from journal.engine.codec import decode, encode
 from journal.engine.errors import (
     CodecError,
     EngineClosed,
+    EngineError,
     InDoubt,
     Nondeterministic,
     RunFailed,
@@ -26,10 +28,10 @@ from journal.engine.history import History, Outcome
 from journal.engine.identity import Scope, StepFrame, spawn
 from journal.engine.ports import Clock, Entry, Kind, StepObserver, Store
 from journal.engine.replay import Gate, Op
-from journal.engine.timers import Timers
+from journal.engine.timers import Timer, Timers
 from journal.engine.waits import Waits
 
-__all__ = ("Core", "Run")
+__all__ = ("Core", "Parked", "Run")
 
 STOP_S_MAX = 5.0  # a body or step that has not left after cancellation is named in the log and left behind
 _ADVICE = (
@@ -51,6 +53,7 @@ class Core:
     services: object
     observer: StepObserver
     not_started: tuple[type[BaseException], ...]
+    park_above_s: float  # a run that waits for longer leaves memory
     ended: Callable[["Run"], None]
 
 
@@ -61,13 +64,26 @@ class _Ending:
     error: BaseException | None = None  # for whoever waits for the result
 
 
+class Parked(EngineError):
+    """The run has left memory and goes on by itself; nobody outside the engine sees this."""
+
+
 class Run:
     """See the module."""
 
-    def __init__(self, core: Core, history: History, program: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    def __init__(
+        self,
+        core: Core,
+        history: History,
+        program: Callable[[], Coroutine[Any, Any, Any]],
+        deadlines: dict[str, Timer] | None = None,
+    ) -> None:
         self.core = core
         self.history = history
-        self.gate = Gate(self, history, mismatch=self._report_mismatch)
+        self.gate = Gate(self, history, mismatch=self._report_mismatch, quiet=self._park)
+        self.pins = 0  # who is about to hand it something: it stays in memory
+        self.parked: dict[str, Timer] | None = None  # its deadlines, once it leaves memory to wait
+        self._deadlines = deadlines or {}
         self.info = self.gate.info
         self.waits = Waits(self)
         self.ended: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -121,13 +137,20 @@ class Run:
             on_durable(self.info.run_id, op.key)
         self.gate.ready(ticket, outcome or Outcome(Kind(entries[0].kind), decode(entries[0].payload)))
 
+    def deadline(self, key: str, remaining_s: float, callback: Callable[[], None], *, wall: datetime | None) -> Timer:
+        """A timer of an operation; one that stood while the run was parked goes on."""
+        stood = self._deadlines.pop(key, None)
+        if stood is not None:
+            return self.core.timers.again(stood, callback)
+        return self.core.timers.after(remaining_s, callback, wall=wall)
+
     def spawn(
         self, coro: Coroutine[Any, Any, T], place: StepFrame | None, name: str, *, guard: bool = True
     ) -> "asyncio.Task[T]":
         """A task of the engine for this run; with `guard` its error (the store's, or a bug) stops the run."""
         task = spawn(coro, place, name)
         self._background.add(task)
-        task.add_done_callback(self._guarded_ended if guard else self._background.discard)
+        task.add_done_callback(self._guarded_ended if guard else self._unguarded_ended)
         return task
 
     async def doubt(self, op: Op, error: dict[str, str]) -> None:
@@ -156,8 +179,30 @@ class Run:
         error = Nondeterministic(self.info.run_id, "Nondeterministic", text)
         self._stop(_Ending(Kind.RUN_NONDETERMINISTIC, {"error": _data("Nondeterministic", text)}, error))
 
-    def _guarded_ended(self, task: "asyncio.Task[Any]") -> None:
+    def unpin(self) -> None:
+        """It may leave memory again."""
+        self.pins -= 1
+        self.gate.poke()
+
+    async def gone(self) -> None:
+        """Wait until it has left memory, once it is leaving."""
+        if self._closer is not None:
+            await asyncio.wait({self._closer})
+            await asyncio.sleep(0)  # its callbacks
+
+    def _park(self) -> None:
+        deadlines = self.gate.deadlines()
+        near = any(self.core.timers.remaining_s(timer) < self.core.park_above_s for timer in deadlines.values())
+        if not (self.pins or self._background or self._ending or near):
+            self.parked = deadlines
+            self._stop(_Ending(None, error=Parked(self.info.run_id)))
+
+    def _unguarded_ended(self, task: "asyncio.Task[Any]") -> None:
         self._background.discard(task)
+        self.gate.poke()
+
+    def _guarded_ended(self, task: "asyncio.Task[Any]") -> None:
+        self._unguarded_ended(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("run %s stops until the next resume", self.info.run_id, exc_info=error)
             self._stop(_Ending(None, error=error))

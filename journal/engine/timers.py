@@ -15,6 +15,7 @@ from journal.engine.ports import Clock
 
 __all__ = ("Timer", "Timers", "due_wall")
 
+COMPACT_FROM = 256  # timers on the heap before cancelled ones are looked for
 NAP_S_MAX = 60.0  # a suspended box or a wall clock that became trusted is noticed within a minute
 _NS_PER_S = 1_000_000_000
 
@@ -47,17 +48,22 @@ class Timers:
         self._walls = 0  # timers on the heap that carry a wall time
         self._count = 0
         self._handle: asyncio.TimerHandle | None = None
+        self._compact_at = COMPACT_FROM
 
     def after(self, remaining_s: float, callback: Callable[[], None], *, wall: datetime | None = None) -> Timer:
         """Call back in `remaining_s` seconds; `wall` is the stored wall time of a restored timer."""
         if wall is not None and self._clock.trusted():
             remaining_s = (wall - self._clock.now()).total_seconds()
-        self._count += 1
-        timer = Timer(self._clock.monotonic_ns() + int(remaining_s * _NS_PER_S), self._count, wall, callback)
-        heapq.heappush(self._heap, timer)
-        self._walls += wall is not None
-        self._arm()
-        return timer
+        return self._push(self._clock.monotonic_ns() + int(remaining_s * _NS_PER_S), wall, callback)
+
+    def again(self, timer: Timer, callback: Callable[[], None]) -> Timer:
+        """A timer at the very deadline of another, which is cancelled."""
+        timer.cancel()
+        return self._push(timer.due_ns, timer.due_wall, callback)
+
+    def remaining_s(self, timer: Timer) -> float:
+        """Seconds until it is due."""
+        return (timer.due_ns - self._clock.monotonic_ns()) / _NS_PER_S
 
     def check(self) -> None:
         """Call back whatever is due, then sleep until the next."""
@@ -77,6 +83,20 @@ class Timers:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
+
+    def _push(self, due_ns: int, wall: datetime | None, callback: Callable[[], None]) -> Timer:
+        if len(self._heap) >= self._compact_at:  # a cancelled timer may be due in weeks
+            self._heap = [timer for timer in self._heap if timer.callback is not None]
+            heapq.heapify(self._heap)
+            self._walls = sum(timer.due_wall is not None for timer in self._heap)
+            self._compact_at = max(COMPACT_FROM, 2 * len(self._heap))
+        self._count += 1
+        timer = Timer(due_ns, self._count, wall, callback)
+        heapq.heappush(self._heap, timer)
+        self._walls += wall is not None
+        if self._heap[0] is timer:
+            self._arm()
+        return timer
 
     def _bring_walls_forward(self) -> None:
         if not self._walls or not self._clock.trusted():

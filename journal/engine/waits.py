@@ -18,7 +18,7 @@ from journal.engine.errors import BadAnswer, CodecError, Undecodable
 from journal.engine.history import Outcome
 from journal.engine.ports import Kind
 from journal.engine.replay import Op
-from journal.engine.timers import Timer, due_wall
+from journal.engine.timers import due_wall
 
 if TYPE_CHECKING:
     from journal.engine.run import Run
@@ -39,7 +39,6 @@ class Wait:
     timeout: timedelta | None
     fallback: dict[str, Any]  # {value, defaulted}: what an expiry records
     op: Op | None = None
-    timer: Timer | None = None
     decided: bool = False
 
 
@@ -67,19 +66,19 @@ class Waits:
         else:
             self._open[op.key] = wait
             self._arm(wait, op, opened)
+            self._run.gate.rest(op)
 
     def leave(self, op: Op) -> None:
         """The body no longer waits."""
-        wait = self._open.pop(op.key, None)
-        if wait is not None and wait.timer is not None:
-            wait.timer.cancel()
+        self._open.pop(op.key, None)
+        if op.timer is not None:
+            op.timer.cancel()
 
     def close(self) -> None:
         """Forget every deadline."""
-        for wait in self._open.values():
-            if wait.timer is not None:
-                wait.timer.cancel()
-        self._open.clear()
+        for wait in list(self._open.values()):
+            assert wait.op is not None
+            self.leave(wait.op)
 
     async def answer(self, name: str, payload: object, by: str) -> bool:
         """Give the answer; True if it is the one that counts.  Raises BadAnswer; the store's errors pass."""
@@ -141,11 +140,12 @@ class Waits:
         self._open[op.key] = wait
         self._arm(wait, op, plain | {"due_wall": None})
         await run.append([entry])
+        run.gate.rest(op)
 
     def _arm(self, wait: Wait, op: Op, opened: dict[str, Any]) -> None:
         if opened["remaining_s"] is not None:
-            wait.timer = self._run.core.timers.after(
-                opened["remaining_s"], self._expirer(wait, op), wall=opened["due_wall"]
+            op.timer = self._run.deadline(
+                op.key, opened["remaining_s"], self._expirer(wait, op), wall=opened["due_wall"]
             )
 
     def _expirer(self, wait: Wait, op: Op) -> Callable[[], None]:

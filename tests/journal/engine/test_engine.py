@@ -492,7 +492,7 @@ async def test_branches_that_outlive_the_body_are_cancelled(world: Any) -> None:
     async with world.life(orphans) as engine:
         run_id = await engine.start(orphans, key="k")
         assert await world.finish(run_id) == "done before False"
-        assert not world.engine._runs
+        assert not world.engine._residents._runs
     world.store.records.pop()
     async with world.life(orphans) as engine:
         await engine.resume()
