@@ -20,7 +20,7 @@ from journal.files import Ballast, free_bytes, fsync_folder
 from journal.mark import MarkValue
 from journal.reader import Chain, Reader, Row, Verification, microseconds
 from journal.rescue import MAX_KNOWN_BLOBS, Booted, suspect
-from journal.schema import ENDED_KINDS
+from journal.schema import ENDED_KINDS, REOPENING_KINDS
 
 __all__ = ("Counters", "Limits", "Unit", "Writer", "is_alarm")
 
@@ -285,9 +285,12 @@ class Writer:
             self._open_runs[entry.run_id] = OpenRun(
                 run_id=run.run_id, workflow=run.workflow, first_seq=run.first_seq, last_seq=seq
             )
-        elif entry.kind == "run.started":
+        elif entry.kind == "run.started" or entry.kind in REOPENING_KINDS:
+            first_seq = (
+                seq if entry.kind == "run.started" else 0
+            )  # where it began is not in memory: read from the first
             self._open_runs[entry.run_id] = OpenRun(
-                run_id=entry.run_id, workflow=entry.name, first_seq=seq, last_seq=seq
+                run_id=entry.run_id, workflow=entry.name, first_seq=first_seq, last_seq=seq
             )
 
 

@@ -11,6 +11,8 @@
     run        one run in memory: commit, release, ending
     steps      one step: attempts, deadline, effect class
     declare    @workflow, @checkpoint, branches
+    residence  which runs are in memory, which are parked
+    revise     cancel, retry, rewind, fork, reconcile
     api        what bodies and steps call
     engine     start, resume, answer, result, close
     memory_store  the Store's twin for tests
@@ -44,9 +46,11 @@ from journal.engine.errors import (
     EngineError,
     InDoubt,
     Nondeterministic,
+    NotRevisable,
     NotStarted,
     OutsideRun,
     PayloadTooLarge,
+    RunCancelled,
     RunFailed,
     RunPaused,
     RunStopped,
@@ -57,6 +61,7 @@ from journal.engine.errors import (
     UnknownRun,
     UnlabelledBranch,
     WaitExpired,
+    WouldRepeat,
 )
 from journal.engine.history import RunState, RunView, StepState, StepView
 from journal.engine.identity import RunInfo
@@ -79,11 +84,13 @@ __all__ = (
     "Kind",
     "MemoryStore",
     "Nondeterministic",
+    "NotRevisable",
     "NotStarted",
     "OpenRun",
     "OutsideRun",
     "PayloadTooLarge",
     "Record",
+    "RunCancelled",
     "RunFailed",
     "RunInfo",
     "RunPaused",
@@ -104,6 +111,7 @@ __all__ = (
     "UnlabelledBranch",
     "WaitExpired",
     "Workflow",
+    "WouldRepeat",
     "checkpoint",
     "current_run",
     "decode",

@@ -21,6 +21,7 @@ from journal.engine.errors import (
     UnlabelledBranch,
     WaitExpired,
 )
+from journal.engine.history import Outcome
 from journal.engine.identity import RunInfo, Scope, StepFrame, Tracked, here, scope_of
 from journal.engine.ports import Entry, Kind
 from journal.engine.replay import Op
@@ -289,16 +290,18 @@ async def _journal_settling(
         {"label": one.label, "ok": one.ok, "error": None if one.error is None else type(one.error).__name__}
         for one in settled
     ]
-    plain = {"branches": rows, "winner": winner}
+    plain = {"branches": rows, "paths": paths, "winner": winner}
+
+    def holds(outcome: Outcome) -> bool:
+        return {name: outcome.plain[name] for name in plain} == plain
 
     def begin(op: Op) -> None:
         entry = run.entry(Kind.SETTLE_DONE, plain, key=op.key, name=op.name, arg_hash=op.arg_hash)
         run.spawn(run.commit(op, [entry]), None, f"{run.info.run_id}/{op.key}")
 
-    outcome = await run.perform(scope, name, value_hash([name, paths]), begin)
-    recorded = {"branches": outcome.plain["branches"], "winner": outcome.plain["winner"]}
-    if recorded != plain:
-        run.mismatch(f"{name} was recorded as {recorded}; the branches now give {plain}")
+    outcome = await run.perform(scope, name, value_hash([name, paths]), begin, accepts=holds)
+    if not holds(outcome):
+        run.mismatch(f"{name} was recorded as {outcome.plain}; the branches now give {plain}")
         raise asyncio.CancelledError
 
 

@@ -6,7 +6,8 @@ One per process and journal.  It knows time and storage only through `ports`.
 import asyncio
 import logging
 import uuid
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
 
 from journal.engine.codec import arguments_hash, convert, decode, encode
 from journal.engine.declare import Workflow
@@ -16,6 +17,7 @@ from journal.engine.errors import (
     InDoubt,
     Nondeterministic,
     NotStarted,
+    RunCancelled,
     RunFailed,
     RunPaused,
     RunStopped,
@@ -25,19 +27,18 @@ from journal.engine.history import History, RunState, RunView, StepView
 from journal.engine.identity import BranchFactory, Scope, here
 from journal.engine.ports import Clock, Entry, Kind, StepObserver, Store
 from journal.engine.residence import Residents
+from journal.engine.revise import Reviser, new_run_id
 from journal.engine.run import Core, Parked, Run
 from journal.engine.timers import Timers
 
 __all__ = ("Engine",)
 
+CLEANUP_S = 60.0  # a cancelled run that is not done with cleaning up by then is ended as it is
 PARK_ABOVE_S = 5.0  # replaying a run costs about a millisecond; not worth it for a shorter wait
-
-_NAMESPACE = uuid.UUID(
-    "b1ac57a2-7d1e-5c1a-8f3e-0c0a6f6d2b55"
-)  # of run ids; never change it: keys find their runs by it
 
 _STOPPED: dict[RunState, type[RunStopped]] = {
     RunState.FAILED: RunFailed,
+    RunState.CANCELLED: RunCancelled,
     RunState.PAUSED: RunPaused,
     RunState.IN_DOUBT: InDoubt,
     RunState.NONDETERMINISTIC: Nondeterministic,
@@ -70,6 +71,7 @@ class Engine:
         observer: StepObserver | None = None,
         not_started: tuple[type[BaseException], ...] = (),
         park_above_s: float = PARK_ABOVE_S,
+        cleanup_s: float = CLEANUP_S,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -81,10 +83,12 @@ class Engine:
             services=services,
             observer=observer or _Nobody(),
             not_started=(NotStarted, *not_started),
+            cleanup_s=cleanup_s,
             park_above_s=park_above_s,
             ended=self._left,
         )
         self._residents = Residents(self._core, self._find)
+        self._reviser = Reviser(self._core, self._residents)
         self._workflows: dict[str, Workflow[Any, Any]] = {}
         self._starting: dict[str, asyncio.Lock] = {}
         self._factory: BranchFactory | None = None
@@ -161,6 +165,60 @@ class Engine:
         error = history.ending["error"]
         raise _STOPPED[history.state](run_id, error["type"], error["message"])
 
+    async def cancel(self, run_id: str, *, by: str = "", reason: str = "") -> bool:
+        """Have the body meet CancelledError where it stands, and end the run as CANCELLED once it has cleaned up.
+
+        It may run steps and waits of its own meanwhile, for `cleanup_s` seconds.  False where the run has ended or
+        was told before.  Raises UnknownRun.
+        """
+        self._enter()
+        return await self._reviser.cancel(run_id, by, reason)
+
+    async def retry(self, run_id: str, *, only: Literal["failed"] | Collection[str] = "failed", by: str = "") -> None:
+        """Let a run that failed, is held, or ended go on again.
+
+        The failed steps (or those named by `only`) lose their outcome, and so does each `settle` and `wait_first`
+        that holds one.  Then the body runs anew: what it asks with the same key and arguments keeps its recorded
+        outcome, answers of people too; anything else is done and supersedes.  Nothing sent is unsent: where an
+        AT_MOST_ONCE step would be asked with other arguments, the run is held with the list of these.
+        Raises UnknownRun, NotRevisable for a run that goes on, WouldRepeat.
+        """
+        self._enter()
+        await self._reviser.retry(run_id, only, by)
+
+    async def rewind(self, run_id: str, to: str, *, by: str = "") -> None:
+        """Take back the outcome of step `to` and of all that was recorded after it, and go on from there.
+
+        Raises UnknownRun, NotRevisable where there is no such outcome, WouldRepeat for AT_MOST_ONCE steps behind it.
+        """
+        self._enter()
+        await self._reviser.rewind(run_id, to, by)
+
+    async def fork(
+        self,
+        run_id: str,
+        at: str,
+        override: Mapping[str, object] | None = None,
+        *,
+        key: str | None = None,
+        by: str = "",
+    ) -> str:
+        """Start a run that shares what was recorded before step `at`, and return its id.
+
+        `override` gives steps (up to and with `at`) another value.  AT_MOST_ONCE outcomes are shared wherever they
+        stand.  Raises UnknownRun, NotRevisable for a step without an outcome there, CodecError for a value.
+        """
+        self._enter()
+        return await self._reviser.fork(run_id, at, override or {}, key or str(uuid.uuid4()), by)
+
+    async def reconcile(self, run_id: str, step: str, *, happened: bool, value: object = None, by: str = "") -> None:
+        """Say what became of a step in doubt: it happened and gave `value`, or it did not and may be done now.
+
+        Raises UnknownRun, NotRevisable where that step is not in doubt, CodecError for the value.
+        """
+        self._enter()
+        await self._reviser.reconcile(run_id, step, happened, value, by)
+
     async def runs(self) -> list[RunView]:
         """Every open run, oldest first."""
         found = await self._store.open_runs()
@@ -195,7 +253,7 @@ class Engine:
             self._factory = BranchFactory.install(self._loop)
 
     async def _begin(self, workflow: Workflow[Any, Any], args: tuple[object, ...], key: str) -> str:
-        run_id = f"r{self._store.epoch}-{uuid.uuid5(_NAMESPACE, key).hex}"
+        run_id = new_run_id(self._store, key)
         arg_hash = arguments_hash(workflow.signature, args, {})
         payload = encode({"args": list(args), "version": workflow.version, "at": self._clock.now()})
         started = decode(payload)

@@ -3,16 +3,26 @@
 Also the two views of a run that people see.  Rows of kinds that the engine does not know are steps' own, skipped.
 """
 
-from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from journal.engine.codec import decode
 from journal.engine.ports import Kind, Record
 
-__all__ = ("Asked", "History", "Outcome", "RunState", "RunView", "StepState", "StepView")
+__all__ = (
+    "CANCEL_KEY",
+    "REVISIONS",
+    "Asked",
+    "History",
+    "Outcome",
+    "RunState",
+    "RunView",
+    "StepState",
+    "StepView",
+)
 
 
 class RunState(StrEnum):
@@ -21,6 +31,7 @@ class RunState(StrEnum):
     RUNNING = "RUNNING"
     DONE = "DONE"
     FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
     PAUSED = "PAUSED"  # held: a step ran out of retries
     IN_DOUBT = "IN_DOUBT"  # held: an effect may or may not have happened
     NONDETERMINISTIC = "NONDETERMINISTIC"  # held: the code changed under it
@@ -42,6 +53,7 @@ class StepState(StrEnum):
     EXPIRED = "EXPIRED"
     FAILED = "FAILED"
     IN_DOUBT = "IN_DOUBT"
+    VOIDED = "VOIDED"  # a retry or rewind has taken its outcome back, and it was not reached again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +79,9 @@ class StepView:
     attempts: int
     error: str
     seq: int
+    voided: int = 0  # how often its outcome was taken back
+    first_wall: datetime | None = None  # of its first row; a PURE step writes none before its outcome
+    wall: datetime | None = None  # of its last row
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +104,7 @@ class Asked:
 _STATES = {
     Kind.RUN_DONE: RunState.DONE,
     Kind.RUN_FAILED: RunState.FAILED,
+    Kind.RUN_CANCELLED: RunState.CANCELLED,
     Kind.RUN_PAUSED: RunState.PAUSED,
     Kind.RUN_NONDETERMINISTIC: RunState.NONDETERMINISTIC,
     Kind.STEP_IN_DOUBT: RunState.IN_DOUBT,
@@ -105,6 +121,10 @@ _STEP_STATES = {
 }
 
 
+REVISIONS = (Kind.RUN_RETRIED, Kind.RUN_REWOUND, Kind.RUN_FORKED)
+CANCEL_KEY = "~cancel"  # the place of a cancellation among the outcomes; '~' is in no step key by itself
+
+
 @dataclass(slots=True)
 class History:
     """One run's rows, folded.  `events` are the outcomes that replay releases, in recorded order."""
@@ -117,7 +137,7 @@ class History:
     state: RunState = RunState.RUNNING
     started: dict[str, Any] = field(default_factory=dict)
     ending: dict[str, Any] = field(default_factory=dict)
-    events: deque[tuple[int, str, Outcome]] = field(default_factory=deque)
+    events: dict[str, tuple[int, Outcome]] = field(default_factory=dict)
     asked: dict[str, Asked] = field(default_factory=dict)
     begun: set[str] = field(default_factory=set)  # AT_MOST_ONCE steps that have a start and no outcome
     attempts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # failed, and not the last
@@ -125,6 +145,9 @@ class History:
     timers: dict[str, dict[str, Any]] = field(default_factory=dict)
     early: dict[str, dict[str, Any]] = field(default_factory=dict)  # by wait name: answers that no wait has taken
     decided: set[str] = field(default_factory=set)  # wait keys
+    once: set[str] = field(default_factory=set)  # AT_MOST_ONCE steps that have begun
+    voided: set[str] = field(default_factory=set)  # taken back by a revision, and not done again
+    revised: bool = False  # outcomes count by key and arguments, no longer by their place
     steps: dict[str, StepView] = field(default_factory=dict)
 
     @classmethod
@@ -156,8 +179,16 @@ class History:
             return
         if kind in _STATES and self.state is not RunState.NONDETERMINISTIC:
             self.state, self.ending = _STATES[kind], plain
+        if kind in REVISIONS:
+            self._revise(plain)
+        if kind is Kind.RUN_CANCELLING:
+            self.events[CANCEL_KEY] = (record.seq, Outcome(kind, plain))
         if kind.startswith("run."):
             return
+        known = self.asked.get(record.key)
+        if self.revised and record.arg_hash and known is not None and known.arg_hash != record.arg_hash:
+            self.forget(record.key)
+        self.voided.discard(record.key)
         if kind is Kind.WAIT_ANSWERED and record.key not in self.opened:
             self.early[record.key] = plain
             return
@@ -172,6 +203,7 @@ class History:
         match kind:
             case Kind.STEP_STARTED:
                 self.begun.add(key)
+                self.once.add(key)
             case Kind.TIMER_SET:
                 self.timers[key] = plain
             case Kind.WAIT_OPENED:
@@ -183,10 +215,33 @@ class History:
                 self.attempts.setdefault(key, []).append(plain)
             case Kind.STEP_DONE | Kind.STEP_FAILED | Kind.SETTLE_DONE:
                 self.begun.discard(key)
-                self.events.append((record.seq, key, outcome))
+                self._take_outcome(record, outcome)
             case Kind.WAIT_ANSWERED | Kind.WAIT_EXPIRED:
                 self.decided.add(key)
-                self.events.append((record.seq, key, outcome))
+                self._take_outcome(record, outcome)
+
+    def _take_outcome(self, record: Record, outcome: Outcome) -> None:
+        self.events.pop(record.key, None)  # what a revision has superseded; events stay in recorded order
+        self.events[record.key] = (record.seq, outcome)
+
+    def forget(self, key: str) -> None:
+        """What was recorded under the key no longer counts."""
+        self.events.pop(key, None)
+        self.asked.pop(key, None)
+        for by_key in (self.attempts, self.opened, self.timers):
+            by_key.pop(key, None)
+        for keys in (self.begun, self.once, self.decided):
+            keys.discard(key)
+
+    def _revise(self, plain: dict[str, Any]) -> None:
+        self.revised = True
+        self.state, self.ending = RunState.RUNNING, {}
+        for key in [*plain.get("voided", ()), CANCEL_KEY]:
+            self.forget(key)
+            self.voided.add(key)
+            view = self.steps.get(key)
+            if view is not None:
+                self.steps[key] = replace(view, state=StepState.VOIDED, voided=view.voided + 1)
 
     def _show(self, kind: Kind, record: Record, plain: dict[str, Any]) -> None:
         failed = StepState.FAILED if plain.get("final") else StepState.RETRYING
@@ -200,6 +255,9 @@ class History:
             attempts=plain.get("attempt", attempts + (kind is Kind.STEP_DONE)),
             error=_error_text(plain.get("error") or {}),
             seq=record.seq,
+            voided=before.voided if before is not None else 0,
+            first_wall=before.first_wall if before is not None else record.wall,
+            wall=record.wall,
         )
 
 

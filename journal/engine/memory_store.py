@@ -13,7 +13,7 @@ from journal.engine.ports import Clock, Entry, Kind, OpenRun, Record
 
 __all__ = ("MemoryStore", "SimulatedCrash")
 
-_ENDS = (Kind.RUN_DONE, Kind.RUN_FAILED)
+_ENDS = (Kind.RUN_DONE, Kind.RUN_FAILED, Kind.RUN_CANCELLED)
 
 
 class SimulatedCrash(OSError):
@@ -77,12 +77,12 @@ class MemoryStore:
 
     async def open_runs(self) -> list[OpenRun]:
         """See Store."""
-        ended = {record.run_id for record in self.records if record.kind in _ENDS}
+        newest = {record.run_id: record.kind for record in self.records if record.kind.startswith("run.")}
         last = {record.run_id: record.seq for record in self.records}
         return [
             OpenRun(run_id=one.run_id, workflow=one.name, first_seq=one.seq, last_seq=last[one.run_id])
             for one in self.records
-            if one.kind == Kind.RUN_STARTED and one.run_id not in ended
+            if one.kind == Kind.RUN_STARTED and newest[one.run_id] not in _ENDS
         ]
 
     async def find_run(self, key: str) -> str | None:

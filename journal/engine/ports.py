@@ -16,9 +16,10 @@ __all__ = ("Clock", "Entry", "Kind", "OpenRun", "Record", "StepObserver", "Store
 class Kind(StrEnum):
     """What the engine writes.  `run_id` is set in every row; `payload` is `codec.encode` of a dict, `at` = aware UTC.
 
-    `error` is always `{type, message}`.  A run is open until `run.done` or `run.failed`; an open run whose last
-    state row is `run.paused`, `run.nondeterministic` or `step.in_doubt` is held for a person.  `key` is the step
-    key except where said otherwise; `name` is the last part of that key without its number.
+    `error` is always `{type, message}`.  A run is open until `run.done`, `run.failed` or `run.cancelled`, and again
+    from `run.retried` or `run.rewound` on; an open run whose last state row is `run.paused`, `run.nondeterministic`
+    or `step.in_doubt` is held for a person.  `key` is the step key except where said otherwise; `name` is the last
+    part of that key without its number.
     """
 
     RUN_STARTED = "run.started"  # key = idempotency key, name = workflow, {args: [...], version, at}
@@ -26,6 +27,11 @@ class Kind(StrEnum):
     RUN_FAILED = "run.failed"  # key = idempotency key, name = workflow, {error, at}
     RUN_PAUSED = "run.paused"  # key = idempotency key, name = workflow, {error, at}: a step ran out of retries
     RUN_NONDETERMINISTIC = "run.nondeterministic"  # as above: the code no longer asks what was recorded
+    RUN_CANCELLING = "run.cancelling"  # as above, {by, reason, at}: the body is told at this place in the order
+    RUN_CANCELLED = "run.cancelled"  # as above, {error, at}
+    RUN_RETRIED = "run.retried"  # as above, {voided: [step keys], by, at}: their outcomes no longer count
+    RUN_REWOUND = "run.rewound"  # as above, {voided, to, by, at}
+    RUN_FORKED = "run.forked"  # as above, {of, step, overrides: [step keys], by, at}; behind the rows it took over
     STEP_STARTED = "step.started"  # AT_MOST_ONCE only, durable before the body: arg_hash, {at}
     STEP_DONE = "step.done"  # arg_hash, {value, at}; also the end of `sleep` and of an expired `timeout`
     STEP_FAILED = "step.failed"  # arg_hash, {error, attempt, final, exhausted, at}; not final: {remaining_s, due_wall}
@@ -34,7 +40,8 @@ class Kind(StrEnum):
     WAIT_ANSWERED = "wait.answered"  # {value, by, at}; one that came early: key = bare name, repeated at wait.opened
     WAIT_EXPIRED = "wait.expired"  # {value, defaulted, at}
     TIMER_SET = "timer.set"  # sleep, timeout: arg_hash, {remaining_s, due_wall|None, at}; over at step.done of the key
-    SETTLE_DONE = "settle.done"  # name settle or wait_first: arg_hash, {branches: [{label, ok, error}], winner, at}
+    # name settle or wait_first: arg_hash, {branches: [{label, ok, error}], paths of all, winner, at}
+    SETTLE_DONE = "settle.done"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

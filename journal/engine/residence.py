@@ -53,6 +53,15 @@ class Residents:
         """The run, if it is in memory."""
         return self._runs.get(run_id)
 
+    async def expel(self, run_id: str) -> None:
+        """Take the run out of memory, open as it is in the journal."""
+        run = self._runs.get(run_id)
+        if run is not None:
+            run.close()
+            await run.gone()
+        for timer in self._parked.pop(run_id, {}).values():
+            timer.cancel()
+
     def launch(self, history: History) -> Run | None:
         """Put a run into memory and let it go on; None where nobody registered its workflow."""
         workflow = self._find(history)

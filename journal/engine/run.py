@@ -19,12 +19,14 @@ from journal.engine.errors import (
     EngineError,
     InDoubt,
     Nondeterministic,
+    RunCancelled,
     RunFailed,
     RunPaused,
     SettleFailed,
     StepFailed,
+    WouldRepeat,
 )
-from journal.engine.history import History, Outcome
+from journal.engine.history import CANCEL_KEY, History, Outcome
 from journal.engine.identity import Scope, StepFrame, spawn
 from journal.engine.ports import Clock, Entry, Kind, StepObserver, Store
 from journal.engine.replay import Gate, Op
@@ -53,6 +55,7 @@ class Core:
     services: object
     observer: StepObserver
     not_started: tuple[type[BaseException], ...]
+    cleanup_s: float  # what a cancelled run has to clean up
     park_above_s: float  # a run that waits for longer leaves memory
     ended: Callable[["Run"], None]
 
@@ -80,7 +83,18 @@ class Run:
     ) -> None:
         self.core = core
         self.history = history
-        self.gate = Gate(self, history, mismatch=self._report_mismatch, quiet=self._park)
+        self._cancelled = Op(CANCEL_KEY, "cancel", "", lambda _: None, self._tell_body)
+        self.gate = Gate(
+            self,
+            history,
+            cancel=self._cancelled,
+            mismatch=self._report_mismatch,
+            repeats=self._report_repeat,
+            quiet=self._park,
+        )
+        self._cancelling: dict[str, Any] | None = None  # who and why, once the body was told
+        self._cleanup: Timer | None = None
+        self._repeats: list[str] = []
         self.pins = 0  # who is about to hand it something: it stays in memory
         self.parked: dict[str, Timer] | None = None  # its deadlines, once it leaves memory to wait
         self._deadlines = deadlines or {}
@@ -161,6 +175,17 @@ class Run:
         self._doubt = InDoubt(self.info.run_id, told["type"], told["message"])
         self._stop(_Ending(None, error=self._doubt))
 
+    async def cancel(self, by: str, reason: str) -> bool:
+        """Tell the body, durably and in its place among the outcomes; False where it was told or has ended."""
+        if self._ending is not None or self._cancelling is not None or self._cancelled.resting:
+            return False
+        self._cancelled.resting = True
+        plain = {"by": by, "reason": reason}
+        await self.commit(
+            self._cancelled, [self.entry(Kind.RUN_CANCELLING, plain, key=self.info.key, name=self.info.workflow)]
+        )
+        return True
+
     def mismatch(self, message: str) -> None:
         """The code asks for something else than was recorded: hold the run."""
         self._report_mismatch(message)
@@ -172,6 +197,33 @@ class Run:
             for task in self._background:
                 task.cancel()
         return self._closer
+
+    def _tell_body(self, outcome: Outcome) -> None:
+        assert self._main is not None
+        self._cancelling = outcome.plain
+        self._main.cancel()
+        self._cleanup = self.core.timers.after(
+            self.core.cleanup_s,
+            lambda: self._stop(self._was_cancelled(f"clean-up did not end within {self.core.cleanup_s:g} s")),
+        )
+
+    def _was_cancelled(self, trouble: str = "") -> _Ending:
+        assert self._cancelling is not None
+        by, reason = self._cancelling["by"], self._cancelling["reason"]
+        message = "; ".join(part for part in (f"by {by or 'nobody named'}", reason, trouble) if part)
+        error = RunCancelled(self.info.run_id, "Cancelled", message)
+        return _Ending(Kind.RUN_CANCELLED, {"error": _data("Cancelled", message)}, error)
+
+    def _report_repeat(self, key: str) -> None:
+        """A revised run asks for an AT_MOST_ONCE step with other arguments: hold it, with the list of these."""
+        if not self._repeats:
+            asyncio.get_running_loop().call_soon(self._hold_repeats)
+        self._repeats.append(key)
+
+    def _hold_repeats(self) -> None:
+        message = str(WouldRepeat(tuple(self._repeats)))
+        error = RunPaused(self.info.run_id, "WouldRepeat", message)
+        self._stop(_Ending(Kind.RUN_PAUSED, {"error": _data("WouldRepeat", message)}, error))
 
     def _report_mismatch(self, message: str) -> None:
         text = f"{self.info.workflow}: {message}. {_ADVICE}"
@@ -193,7 +245,7 @@ class Run:
     def _park(self) -> None:
         deadlines = self.gate.deadlines()
         near = any(self.core.timers.remaining_s(timer) < self.core.park_above_s for timer in deadlines.values())
-        if not (self.pins or self._background or self._ending or near):
+        if not (self.pins or self._background or self._ending or self._cancelling or near):
             self.parked = deadlines
             self._stop(_Ending(None, error=Parked(self.info.run_id)))
 
@@ -215,6 +267,8 @@ class Run:
         unasked = self.gate.left_over()
         if unasked:
             self._report_mismatch(unasked)
+        elif self._cancelling is not None:
+            self._stop(self._was_cancelled("" if error is None else f"clean-up failed: {error!r}"))
         elif cancelled:
             # By whoever takes the loop down without close(): no end of the run, it goes on at the next resume.
             self._stop(_Ending(None, error=EngineClosed(f"run {self.info.run_id} is open; its task was cancelled")))
@@ -246,6 +300,8 @@ class Run:
 
     async def _end(self, ending: _Ending) -> None:
         self.waits.close()
+        if self._cleanup is not None:
+            self._cleanup.cancel()
         await asyncio.sleep(0)  # a task that was just made starts, so that its cancellation reaches its body
         await _cancel([scope.task for scope in self.gate.scopes if scope.task is not None])
         if ending.kind is None:
