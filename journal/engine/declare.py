@@ -88,7 +88,7 @@ class Checkpoint(Generic[P, R]):
     async def _run(self, called: object, own: list[object], args: Any, kwargs: Any) -> R:
         name = self.spec.name
         scope = scope_of(f"step {name!r}")
-        if called is not scope and not (own and scope.coro is own[0]):
+        if called is not scope and not (own and scope.holds_alone(own[0])):
             own.clear()
             raise UnlabelledBranch(
                 f"step {name!r} was called in {_place(called)} and is awaited in {_place(scope)}: call it in the task "

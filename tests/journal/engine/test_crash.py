@@ -9,6 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,10 +21,12 @@ from journal.engine import (
     Entry,
     Kind,
     MemoryStore,
+    Record,
     SimulatedCrash,
     StepFailed,
     Workflow,
     checkpoint,
+    decode,
     emit,
     services,
     settle,
@@ -206,6 +209,36 @@ async def test_a_kill_without_a_failing_append_resumes_too(make_world: Callable[
             await passes(count)
         async with world.life(grouped) as engine:
             assert await drive(world, engine, grouped, ()) == expected, count
+
+
+GOLDEN = sorted(Path(__file__).parent.glob("golden/*/*.bin"))
+
+
+def test_there_is_a_golden_journal_of_each_workflow() -> None:
+    assert {path.stem for path in GOLDEN} == set(NAMES)
+
+
+def golden(path: Path) -> list[Record]:
+    return [Record(**row) for row in decode(path.read_bytes())]
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: f"{path.parent.name}/{path.stem}")
+async def test_golden_journals_of_each_release_replay(make_world: Callable[[], Any], path: Path) -> None:
+    """Without their last row they come to the recorded end, and nothing runs; cut in the middle they go on."""
+    wf, args = next((wf, args) for wf, args in CORPUS if wf.name == path.stem)
+    records = golden(path)
+    expected = decode(records[-1].payload)["value"]
+    for count in (len(records) - 1, len(records) // 2, 1):
+        world = make_world()
+        world.clock.wall = records[count - 1].wall
+        world.store = MemoryStore(world.clock, records=records[:count])
+        async with world.life(wf) as engine:
+            assert await engine.resume() == [records[0].run_id]
+            if count < len(records) - 1:
+                assert await drive(world, engine, wf, args) == expected
+            else:
+                assert await world.finish(records[0].run_id) == expected
+                assert not world.ledger.started
 
 
 class GroupingStore(MemoryStore):
