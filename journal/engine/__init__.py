@@ -13,6 +13,7 @@
     declare    @workflow, @checkpoint, branches
     residence  which runs are in memory, which are parked
     revise     cancel, retry, rewind, fork, reconcile
+    children   runs that other runs wait for
     api        what bodies and steps call
     engine     start, resume, answer, result, close
     memory_store  the Store's twin for tests
@@ -36,6 +37,7 @@ from journal.engine.api import (
     wait_first,
     wait_for,
 )
+from journal.engine.children import start_child, submit_child
 from journal.engine.codec import decode, encode
 from journal.engine.declare import Branch, Checkpoint, Workflow, checkpoint, workflow
 from journal.engine.engine import Engine
@@ -124,6 +126,8 @@ __all__ = (
     "services",
     "settle",
     "sleep",
+    "start_child",
+    "submit_child",
     "timeout",
     "uuid",
     "wait_first",

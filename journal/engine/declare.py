@@ -20,7 +20,7 @@ from journal.engine.ports import Kind
 from journal.engine.run import Run
 from journal.engine.steps import Effect, StepSpec, begin_step, left_while_begun
 
-__all__ = ("Branch", "Checkpoint", "Workflow", "check_label", "checkpoint", "run_of", "workflow")
+__all__ = ("Branch", "Checkpoint", "Workflow", "check_label", "checkpoint", "run_of", "submit", "workflow")
 
 LABEL_CHARS_MAX = 64  # a label is part of every key under it
 
@@ -78,12 +78,10 @@ class Checkpoint(Generic[P, R]):
 
     def submit(self, *args: Any, label: str | None = None, **kwargs: Any) -> Branch[R]:
         """Start the step as a branch of its own, named `label` or `t<n>`."""
-        scope = scope_of(f"{self.spec.name}.submit")
-        if label is not None:
-            check_label(label)
-        child = scope.child(label)
-        coro = Tracked(self._run(child, [], args, kwargs), child)
-        return Branch(asyncio.get_running_loop().create_task(coro), child.path)
+        own: list[object] = []
+        coro = self._run(None, own, args, kwargs)
+        own.append(coro)
+        return submit(coro, f"{self.spec.name}.submit", label)
 
     async def _run(self, called: object, own: list[object], args: Any, kwargs: Any) -> R:
         name = self.spec.name
@@ -175,6 +173,19 @@ class Workflow(Generic[P, R]):
 def workflow(name: str, *, version: int = 1) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Workflow[P, R]]:
     """Make an async function a workflow.  Its body does nothing but steps, the engine's waits, and plain logic."""
     return lambda fn: Workflow(name, version, fn)
+
+
+def submit(coro: Coroutine[Any, Any, R], what: str, label: str | None) -> Branch[R]:
+    """Start `coro` as a branch of the running workflow task."""
+    try:
+        scope = scope_of(what)
+        if label is not None:
+            check_label(label)
+    except BaseException:
+        coro.close()
+        raise
+    child = scope.child(label)
+    return Branch(asyncio.get_running_loop().create_task(Tracked(coro, child)), child.path)
 
 
 def run_of(scope: Scope) -> Run:

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
+from journal.engine.children import Children
 from journal.engine.codec import arguments_hash, convert, decode, encode
 from journal.engine.declare import Workflow
 from journal.engine.errors import (
@@ -89,6 +90,8 @@ class Engine:
         )
         self._residents = Residents(self._core, self._find)
         self._reviser = Reviser(self._core, self._residents)
+        self._children = Children(self._residents, self._reviser, self.register, self._first_row)
+        self._core.children = self._children
         self._workflows: dict[str, Workflow[Any, Any]] = {}
         self._starting: dict[str, asyncio.Lock] = {}
         self._factory: BranchFactory | None = None
@@ -254,6 +257,14 @@ class Engine:
 
     async def _begin(self, workflow: Workflow[Any, Any], args: tuple[object, ...], key: str) -> str:
         run_id = new_run_id(self._store, key)
+        entry, history = self._first_row(workflow, args, key, run_id)
+        (history.first_seq,) = await self._store.append([entry])
+        self._residents.launch(history)
+        return run_id
+
+    def _first_row(
+        self, workflow: Workflow[Any, Any], args: tuple[object, ...], key: str, run_id: str
+    ) -> tuple[Entry, History]:
         arg_hash = arguments_hash(workflow.signature, args, {})
         payload = encode({"args": list(args), "version": workflow.version, "at": self._clock.now()})
         started = decode(payload)
@@ -261,15 +272,12 @@ class Engine:
         entry = Entry(
             kind=Kind.RUN_STARTED, run_id=run_id, key=key, name=workflow.name, arg_hash=arg_hash, payload=payload
         )
-        (seq,) = await self._store.append([entry])
-        if not self._closed:
-            self._residents.launch(
-                History(run_id, workflow=workflow.name, key=key, first_seq=seq, last_seq=seq, started=started)
-            )
-        return run_id
+        return entry, History(run_id, workflow=workflow.name, key=key, started=started)
 
     def _left(self, run: Run) -> None:
         self._residents.forget(run)
+        if run.over:
+            self._children.ended(run.info.run_id)
 
     def _find(self, history: History) -> Workflow[Any, Any] | None:
         workflow = self._workflows.get(history.workflow)

@@ -117,6 +117,7 @@ _STEP_STATES = {
     Kind.WAIT_ANSWERED: StepState.DONE,
     Kind.WAIT_EXPIRED: StepState.EXPIRED,
     Kind.TIMER_SET: StepState.SLEEPING,
+    Kind.CHILD_STARTED: StepState.WAITING,
     Kind.SETTLE_DONE: StepState.DONE,
 }
 
@@ -143,6 +144,7 @@ class History:
     attempts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # failed, and not the last
     opened: dict[str, dict[str, Any]] = field(default_factory=dict)
     timers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    children: dict[str, str] = field(default_factory=dict)  # by step key: run id
     early: dict[str, dict[str, Any]] = field(default_factory=dict)  # by wait name: answers that no wait has taken
     decided: set[str] = field(default_factory=set)  # wait keys
     once: set[str] = field(default_factory=set)  # AT_MOST_ONCE steps that have begun
@@ -206,6 +208,8 @@ class History:
                 self.once.add(key)
             case Kind.TIMER_SET:
                 self.timers[key] = plain
+            case Kind.CHILD_STARTED:
+                self.children[key] = plain["child"]
             case Kind.WAIT_OPENED:
                 self.opened[key] = plain
                 self.early.pop(
@@ -228,6 +232,7 @@ class History:
         """What was recorded under the key no longer counts."""
         self.events.pop(key, None)
         self.asked.pop(key, None)
+        self.children.pop(key, None)
         for by_key in (self.attempts, self.opened, self.timers):
             by_key.pop(key, None)
         for keys in (self.begun, self.once, self.decided):

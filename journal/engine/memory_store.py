@@ -41,7 +41,7 @@ class MemoryStore:
         self._epoch = epoch
         self._crash_at = crash_at
         self._keep_at_crash = keep_at_crash
-        self._dead = False
+        self.dead = False
 
     @property
     def epoch(self) -> int:
@@ -50,15 +50,15 @@ class MemoryStore:
 
     async def append(self, entries: Sequence[Entry]) -> list[int]:
         """See Store.  Raises SimulatedCrash at the chosen call and after it."""
-        if self._dead:
+        if self.dead:
             raise SimulatedCrash("the store is gone")
         self.appends += 1
-        self._dead = self.appends == self._crash_at
-        seqs = self._keep(entries, self._clock.now()) if self._keep_at_crash or not self._dead else []
+        self.dead = self.appends == self._crash_at
+        seqs = self._keep(entries, self._clock.now()) if self._keep_at_crash or not self.dead else []
         await asyncio.sleep(0)  # as a real flush, the answer comes later than the call
         if self.appends == self._crash_at and not seqs:
             raise SimulatedCrash("the append failed")
-        if self._dead:
+        if self.dead:
             raise SimulatedCrash("the acknowledgement was lost")
         return seqs
 

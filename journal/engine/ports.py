@@ -40,6 +40,7 @@ class Kind(StrEnum):
     WAIT_ANSWERED = "wait.answered"  # {value, by, at}; one that came early: key = bare name, repeated at wait.opened
     WAIT_EXPIRED = "wait.expired"  # {value, defaulted, at}
     TIMER_SET = "timer.set"  # sleep, timeout: arg_hash, {remaining_s, due_wall|None, at}; over at step.done of the key
+    CHILD_STARTED = "child.started"  # name = workflow: arg_hash, {child: its run id, at}; over at the key's step.done
     # name settle or wait_first: arg_hash, {branches: [{label, ok, error}], paths of all, winner, at}
     SETTLE_DONE = "settle.done"
 

@@ -141,7 +141,7 @@ class Residents:
 
     def wake(self, run_id: str) -> None:
         """Bring back a parked run, soon."""
-        self._spawn(self._wake(run_id), f"{run_id}.wake")
+        self.spawn(self._wake(run_id), f"{run_id}.wake")
 
     def forget(self, run: Run) -> None:
         """The run has left memory: for good, until the next resume, or to wait."""
@@ -198,7 +198,8 @@ class Residents:
             arrival.set_exception(err if isinstance(err, Exception) else EngineClosed("the engine was closed"))
             arrival.exception()
 
-    def _spawn(self, coro: Coroutine[Any, Any, None], name: str) -> None:
+    def spawn(self, coro: Coroutine[Any, Any, None], name: str) -> None:
+        """A task of the engine that belongs to no run; its error is logged."""
         if self._closed:
             coro.close()
             return

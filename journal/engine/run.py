@@ -41,6 +41,8 @@ _ADVICE = (
     "a body must take time, chance and waiting from the engine alone"
 )
 
+_OVER = (Kind.RUN_DONE, Kind.RUN_FAILED, Kind.RUN_CANCELLED)
+
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -58,6 +60,7 @@ class Core:
     cleanup_s: float  # what a cancelled run has to clean up
     park_above_s: float  # a run that waits for longer leaves memory
     ended: Callable[["Run"], None]
+    children: object = None  # `children.Children`, once there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class Run:
             repeats=self._report_repeat,
             quiet=self._park,
         )
+        self.over = False  # its end is durable
         self._cancelling: dict[str, Any] | None = None  # who and why, once the body was told
         self._cleanup: Timer | None = None
         self._repeats: list[str] = []
@@ -231,6 +235,16 @@ class Run:
         error = Nondeterministic(self.info.run_id, "Nondeterministic", text)
         self._stop(_Ending(Kind.RUN_NONDETERMINISTIC, {"error": _data("Nondeterministic", text)}, error))
 
+    @property
+    def leaving(self) -> bool:
+        """True once it stops, for whatever reason."""
+        return self._ending is not None
+
+    @property
+    def leaves_for_now(self) -> bool:
+        """True where it stops, but is not over."""
+        return self._ending is not None and self._ending.kind not in _OVER
+
     def unpin(self) -> None:
         """It may leave memory again."""
         self.pins -= 1
@@ -312,6 +326,7 @@ class Run:
             return
         entry = self.entry(ending.kind, ending.plain, key=self.info.key, name=self.info.workflow)
         await self.append([entry])
+        self.over = ending.kind in _OVER
         if ending.kind is Kind.RUN_DONE and not self.ended.done():
             self.ended.set_result(decode(entry.payload)["value"])
 

@@ -31,6 +31,8 @@ from journal.engine import (
     services,
     settle,
     sleep,
+    start_child,
+    submit_child,
     timeout,
     wait_first,
     wait_for,
@@ -138,6 +140,27 @@ async def raced() -> list[Any]:
     return [await winner, *[one.value for one in await settle(branches[:2])], await ask("R", 0)]
 
 
+@workflow("child")
+async def child(name: str) -> str:
+    first = await ask.submit(name, 0, label=name)
+    await sleep(timedelta(minutes=5))
+    return f"{first} {await ask.submit(name, 1, label=name)}"
+
+
+@workflow("failing child")
+async def failing_child() -> int:
+    return await broken.submit(5, label="fails")
+
+
+@workflow("family")
+async def family() -> list[Any]:
+    branches = [submit_child(child, name, label=name) for name in "AB"]
+    failed = submit_child(failing_child)
+    first = await start_child(child, "C")
+    outcomes = await settle([*branches, failed], min_successful=2)
+    return [first, *[one.value if one.ok else str(one.error) for one in outcomes], await ask("F", 0)]
+
+
 CORPUS: list[tuple[Workflow[Any, Any], tuple[Any, ...]]] = [
     (sequential, (4,)),
     (gathered, ()),
@@ -146,6 +169,7 @@ CORPUS: list[tuple[Workflow[Any, Any], tuple[Any, ...]]] = [
     (waiting, ()),
     (completed, ()),
     (raced, ()),
+    (family, ()),
 ]
 NAMES = [wf.name for wf, _ in CORPUS]
 

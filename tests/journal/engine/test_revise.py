@@ -327,7 +327,7 @@ async def test_a_crash_at_every_append_of_a_cancellation(make_world: Callable[[]
         async with world.life(tidy, crash_at=crash_at, keep_at_crash=keep) as engine:
             await engine.resume()
             run_id = await engine.start(tidy, key="t")
-            await world.pump(lambda: "sleep#1" in str(world.keys(Kind.TIMER_SET)) or world.store._dead)
+            await world.pump(lambda: "sleep#1" in str(world.keys(Kind.TIMER_SET)) or world.store.dead)
             await engine.cancel(run_id, by="me")
             await world.finish(run_id, timedelta(seconds=1))
 
