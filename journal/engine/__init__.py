@@ -14,6 +14,7 @@
     residence  which runs are in memory, which are parked
     revise     cancel, retry, rewind, fork, reconcile
     children   runs that other runs wait for
+    queues     runs that wait for their turn
     api        what bodies and steps call
     engine     start, resume, answer, result, close
     memory_store  the Store's twin for tests
@@ -69,6 +70,7 @@ from journal.engine.history import RunState, RunView, StepState, StepView
 from journal.engine.identity import RunInfo
 from journal.engine.memory_store import MemoryStore, SimulatedCrash
 from journal.engine.ports import Clock, Entry, Kind, OpenRun, Record, StepObserver, Store
+from journal.engine.queues import Queue
 from journal.engine.steps import Effect
 
 __all__ = (
@@ -91,6 +93,7 @@ __all__ = (
     "OpenRun",
     "OutsideRun",
     "PayloadTooLarge",
+    "Queue",
     "Record",
     "RunCancelled",
     "RunFailed",

@@ -27,6 +27,7 @@ from journal.engine.errors import (
 from journal.engine.history import History, RunState, RunView, StepView
 from journal.engine.identity import BranchFactory, Scope, here
 from journal.engine.ports import Clock, Entry, Kind, StepObserver, Store
+from journal.engine.queues import Queue, Queues
 from journal.engine.residence import Residents
 from journal.engine.revise import Reviser, new_run_id
 from journal.engine.run import Core, Parked, Run
@@ -88,8 +89,9 @@ class Engine:
             park_above_s=park_above_s,
             ended=self._left,
         )
-        self._residents = Residents(self._core, self._find)
-        self._reviser = Reviser(self._core, self._residents)
+        self._residents = Residents(self._core, self._find, queued=self._take_queued, entered=self._enter_queue)
+        self._queues = Queues(self._core, self._residents, self._expire)
+        self._reviser = Reviser(self._core, self._residents, self._drop)
         self._children = Children(self._residents, self._reviser, self.register, self._first_row)
         self._core.children = self._children
         self._workflows: dict[str, Workflow[Any, Any]] = {}
@@ -98,28 +100,47 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
+    def register_queues(self, *queues: Queue) -> None:
+        """Name the queues that `resume` may meet.  Raises ValueError where two share a name."""
+        for queue in queues:
+            self._queues.register(queue)
+
     def register(self, *workflows: Workflow[Any, Any]) -> None:
         """Name the workflows that `resume` may meet.  Raises ValueError where two share a name."""
         for workflow in workflows:
             if self._workflows.setdefault(workflow.name, workflow) is not workflow:
                 raise ValueError(f"two workflows are named {workflow.name!r}")
 
-    async def start(self, workflow: Workflow[Any, Any], *args: object, key: str | None = None) -> str:
+    async def start(
+        self,
+        workflow: Workflow[Any, Any],
+        *args: object,
+        key: str | None = None,
+        queue: Queue | None = None,
+        priority: float = 0,
+        partition: str = "",
+    ) -> str:
         """Start a run, durable on return, and give its id; the same key gives the same run, however often.
 
-        Raises TypeError or Undecodable for arguments that do not fit, Unencodable for a type that is not kept.
+        With a `queue` it waits for its turn there: by `priority` (higher first), within the limits of the queue and
+        of its `partition`.  Raises TypeError or Undecodable for arguments that do not fit, Unencodable for a type
+        that is not kept.
         """
         if isinstance(here(), Scope):
             raise EngineError("a body cannot start a run: start it from a step")
         self._enter()
         self.register(workflow)
+        ticket = None
+        if queue is not None:
+            self._queues.register(queue)
+            ticket = self._queues.ticket(queue, priority, partition)
         key = str(uuid.uuid4()) if key is None else key
         lock = self._starting.setdefault(key, asyncio.Lock())
         try:
             async with lock:
                 found = await self._store.find_run(key)
                 if found is None:
-                    return await self._begin(workflow, args, key)
+                    return await self._begin(workflow, args, key, ticket)
                 if found not in self._residents:
                     await self._residents.load([found])  # it may be open and not yet resumed
                 return found
@@ -255,18 +276,23 @@ class Engine:
             self._loop = asyncio.get_running_loop()
             self._factory = BranchFactory.install(self._loop)
 
-    async def _begin(self, workflow: Workflow[Any, Any], args: tuple[object, ...], key: str) -> str:
+    async def _begin(self, workflow: Workflow[Any, Any], args: tuple[object, ...], key: str, ticket: object) -> str:
         run_id = new_run_id(self._store, key)
-        entry, history = self._first_row(workflow, args, key, run_id)
+        entry, history = self._first_row(workflow, args, key, run_id, ticket)
         (history.first_seq,) = await self._store.append([entry])
-        self._residents.launch(history)
+        if ticket is None:
+            self._residents.launch(history)
+        elif not self._closed:
+            history.state = RunState.QUEUED
+            self._queues.add(history)
         return run_id
 
     def _first_row(
-        self, workflow: Workflow[Any, Any], args: tuple[object, ...], key: str, run_id: str
+        self, workflow: Workflow[Any, Any], args: tuple[object, ...], key: str, run_id: str, ticket: object = None
     ) -> tuple[Entry, History]:
         arg_hash = arguments_hash(workflow.signature, args, {})
-        payload = encode({"args": list(args), "version": workflow.version, "at": self._clock.now()})
+        first = {"args": list(args), "version": workflow.version, "at": self._clock.now()}
+        payload = encode(first | ({} if ticket is None else {"queue": ticket}))
         started = decode(payload)
         workflow.read_arguments(started["args"])  # what cannot be read back must not be started
         entry = Entry(
@@ -274,8 +300,24 @@ class Engine:
         )
         return entry, History(run_id, workflow=workflow.name, key=key, started=started)
 
+    def _take_queued(self, history: History) -> None:
+        if not self._queues.add(history, restored=True):
+            name = history.started["queue"]["name"]
+            _log.error("run %s stays queued: no queue named %r is registered", history.run_id, name)
+
+    def _enter_queue(self, history: History) -> None:
+        self._queues.entered(history)
+
+    def _drop(self, run_id: str) -> None:
+        self._queues.remove(run_id)
+        self._children.ended(run_id)
+
+    async def _expire(self, run_id: str) -> None:
+        await self._reviser.cancel(run_id, "its queue", "its turn did not come in time")
+
     def _left(self, run: Run) -> None:
         self._residents.forget(run)
+        self._queues.left(run.info.run_id)
         if run.over:
             self._children.ended(run.info.run_id)
 

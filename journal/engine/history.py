@@ -28,6 +28,7 @@ __all__ = (
 class RunState(StrEnum):
     """Where a run stands."""
 
+    QUEUED = "QUEUED"
     RUNNING = "RUNNING"
     DONE = "DONE"
     FAILED = "FAILED"
@@ -176,15 +177,8 @@ class History:
         )
 
     def _take(self, kind: Kind, record: Record, plain: dict[str, Any]) -> None:
-        if kind is Kind.RUN_STARTED:
-            self.workflow, self.key, self.first_seq, self.started = record.name, record.key, record.seq, plain
-            return
-        if kind in _STATES and self.state is not RunState.NONDETERMINISTIC:
-            self.state, self.ending = _STATES[kind], plain
-        if kind in REVISIONS:
-            self._revise(plain)
-        if kind is Kind.RUN_CANCELLING:
-            self.events[CANCEL_KEY] = (record.seq, Outcome(kind, plain))
+        if kind.startswith("run.") or kind is Kind.STEP_IN_DOUBT:
+            self._take_state(kind, record, plain)
         if kind.startswith("run."):
             return
         known = self.asked.get(record.key)
@@ -198,6 +192,19 @@ class History:
             self.asked.setdefault(record.key, Asked(record.name, record.arg_hash, record.seq))
         self._take_operation(kind, record, plain)
         self._show(kind, record, plain)
+
+    def _take_state(self, kind: Kind, record: Record, plain: dict[str, Any]) -> None:
+        if kind is Kind.RUN_STARTED:
+            self.workflow, self.key, self.first_seq, self.started = record.name, record.key, record.seq, plain
+            self.state = RunState.QUEUED if plain.get("queue") else RunState.RUNNING
+        elif kind is Kind.RUN_DEQUEUED:
+            self.state = RunState.RUNNING
+        elif kind is Kind.RUN_CANCELLING:
+            self.events[CANCEL_KEY] = (record.seq, Outcome(kind, plain))
+        elif kind in REVISIONS:
+            self._revise(plain)
+        elif self.state is not RunState.NONDETERMINISTIC:
+            self.state, self.ending = _STATES[kind], plain
 
     def _take_operation(self, kind: Kind, record: Record, plain: dict[str, Any]) -> None:
         key = record.key

@@ -22,7 +22,8 @@ class Kind(StrEnum):
     part of that key without its number.
     """
 
-    RUN_STARTED = "run.started"  # key = idempotency key, name = workflow, {args: [...], version, at}
+    RUN_STARTED = "run.started"  # key = idempotency key, name = workflow, {args: [...], version, queue, at}
+    RUN_DEQUEUED = "run.dequeued"  # key = idempotency key, name = workflow, {at}: its queue has let it go on
     RUN_DONE = "run.done"  # key = idempotency key, name = workflow, {value, at}
     RUN_FAILED = "run.failed"  # key = idempotency key, name = workflow, {error, at}
     RUN_PAUSED = "run.paused"  # key = idempotency key, name = workflow, {error, at}: a step ran out of retries

@@ -30,8 +30,17 @@ _log = logging.getLogger(__name__)
 class Residents:
     """See the module."""
 
-    def __init__(self, core: Core, find: Callable[[History], Workflow[Any, Any] | None]) -> None:
+    def __init__(
+        self,
+        core: Core,
+        find: Callable[[History], Workflow[Any, Any] | None],
+        *,
+        queued: Callable[[History], object],
+        entered: Callable[[History], None],
+    ) -> None:
         self._core = core
+        self._queued = queued  # takes a run whose turn has not come
+        self._entered = entered  # is told of each run that comes into memory
         self._find = find
         self._runs: dict[str, Run] = {}
         self._parked: dict[str, dict[str, Timer]] = {}
@@ -76,6 +85,7 @@ class Residents:
             return run
         run = self._runs[history.run_id] = Run(self._core, history, program, deadlines)
         run.start()
+        self._entered(history)
         arrival = self._arrivals.pop(history.run_id, None)
         if arrival is not None:
             arrival.set_result(None)
@@ -139,6 +149,17 @@ class Residents:
                 arrival = self._arrivals[run_id] = asyncio.get_running_loop().create_future()
             await asyncio.shield(arrival)
 
+    def expect(self, run_id: str) -> None:
+        """It waits outside of memory, without a deadline of its own."""
+        self._parked.setdefault(run_id, {})
+
+    def unexpect(self, run_id: str) -> None:
+        """It does not wait any more."""
+        self._parked.pop(run_id, None)
+        arrival = self._arrivals.pop(run_id, None)
+        if arrival is not None:
+            arrival.set_result(None)
+
     def wake(self, run_id: str) -> None:
         """Bring back a parked run, soon."""
         self.spawn(self._wake(run_id), f"{run_id}.wake")
@@ -187,6 +208,8 @@ class Residents:
         except CodecError as err:  # one damaged run must not keep the others from going on
             _log.error("run %s stays open: its rows cannot be read: %s", run_id, err)
             return None
+        if history.state is RunState.QUEUED and run_id not in self._parked:
+            self._queued(history)
         return self.launch(history) if history.started and history.state is RunState.RUNNING else None
 
     def _lose(self, run_id: str, err: BaseException) -> None:

@@ -6,7 +6,7 @@ hash instead of by place: what still matches keeps its outcome, anything else is
 
 import asyncio
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -44,7 +44,8 @@ def failed_leaves(history: History) -> set[str]:
 class Reviser:
     """See the module.  One revision at a time: each begins by looking at where the run stands."""
 
-    def __init__(self, core: Core, residents: Residents) -> None:
+    def __init__(self, core: Core, residents: Residents, dropped: Callable[[str], None]) -> None:
+        self._dropped = dropped  # is told of a run that ended without having been in memory
         self._core = core
         self._store = core.store
         self._residents = residents
@@ -58,18 +59,19 @@ class Reviser:
                 return await run.cancel(by, reason)
         async with self._lock:
             history, _ = await self._read(run_id)
-            if not history.state.held:
+            if not history.state.held and history.state is not RunState.QUEUED:
                 return False
             message = "; ".join(part for part in (f"by {by or 'nobody named'}", reason) if part)
             told = {"error": {"type": "Cancelled", "message": message}}
             await self._store.append([self._row(history, Kind.RUN_CANCELLED, told)])
+            self._dropped(run_id)
             return True
 
     async def retry(self, run_id: str, only: str | Collection[str], by: str) -> None:
         """See Engine.retry."""
         async with self._lock:
             history, _ = await self._read(run_id)
-            if history.state is RunState.RUNNING:
+            if history.state in (RunState.RUNNING, RunState.QUEUED):
                 raise NotRevisable(f"run {run_id} goes on: cancel or rewind it, or wait for its end")
             leaves = failed_leaves(history) if only == "failed" else set(only)
             unknown = leaves - history.events.keys()
