@@ -78,6 +78,11 @@ class DuckStore:
         return self._writer.epoch
 
     @property
+    def boot_id(self) -> str:
+        """Names the boot of the machine; empty where it is not known."""
+        return self._writer.boot_id
+
+    @property
     def counters(self) -> Counters:
         """What the writer has done; read-only."""
         return self._writer.counters

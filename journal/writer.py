@@ -86,7 +86,7 @@ class Writer:
         self.reader = Reader(booted.connection.cursor())
         self._connection.execute("PRAGMA disable_optimizer")
         self._chain = Chain(key)
-        self._boot_id = boot_id
+        self.boot_id = boot_id
         self.limits = limits or Limits()
         self._ballast = Ballast(booted.folder, self.limits.ballast_bytes)
         self._seq = booted.last_seq  # the last number given, also to entries whose commit failed
@@ -229,7 +229,7 @@ class Writer:
             if blob_hash not in self._known_blobs:
                 blobs[blob_hash] = payload
             payload = b""
-        text = (self._boot_id, entry.kind, entry.run_id, entry.key, entry.name, entry.arg_hash)
+        text = (self.boot_id, entry.kind, entry.run_id, entry.key, entry.name, entry.arg_hash)
         canonical = (self._seq, self.epoch, microseconds(wall), *text, payload, blob_hash)
         link = self._chain.link(head, canonical)
         return (self._seq, self.epoch, wall, *text, payload, blob_hash, link), link

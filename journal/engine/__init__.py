@@ -8,6 +8,7 @@
     replay     the gate: outcomes reach a body one at a time in recorded order
     timers     one heap of deadlines
     waits      durable waits of a run
+    lives      the lives of the process: awake time, deaths, steps of the clock
     run        one run in memory: commit, release, ending
     steps      one step: attempts, deadline, effect class
     declare    @workflow, @checkpoint, branches
@@ -56,6 +57,7 @@ from journal.engine.errors import (
     RunCancelled,
     RunFailed,
     RunPaused,
+    RunQuarantined,
     RunStopped,
     SettleFailed,
     StepFailed,
@@ -69,7 +71,7 @@ from journal.engine.errors import (
 from journal.engine.history import RunState, RunView, StepState, StepView
 from journal.engine.identity import RunInfo
 from journal.engine.memory_store import MemoryStore, SimulatedCrash
-from journal.engine.ports import Clock, Entry, Kind, OpenRun, Record, StepObserver, Store
+from journal.engine.ports import Clock, ClockSources, Entry, Kind, OpenRun, Record, StepObserver, Store
 from journal.engine.queues import Queue
 from journal.engine.steps import Effect
 
@@ -78,6 +80,7 @@ __all__ = (
     "Branch",
     "Checkpoint",
     "Clock",
+    "ClockSources",
     "CodecError",
     "Effect",
     "Engine",
@@ -99,6 +102,7 @@ __all__ = (
     "RunFailed",
     "RunInfo",
     "RunPaused",
+    "RunQuarantined",
     "RunState",
     "RunStopped",
     "RunView",

@@ -26,7 +26,6 @@ from journal.engine.identity import RunInfo, Scope, StepFrame, Tracked, here, sc
 from journal.engine.ports import Entry, Kind
 from journal.engine.replay import Op
 from journal.engine.run import Run
-from journal.engine.timers import due_wall
 from journal.engine.waits import Wait
 
 __all__ = (
@@ -256,13 +255,10 @@ class _DurableTimer:
         """Set it, live; one that the journal holds goes on."""
         run, remaining_s = self._run, self._remaining_s
         known = run.history.timers.get(op.key)
-        wall = None if known is None else known["due_wall"]
-        op.timer = run.deadline(
-            op.key, remaining_s, lambda: self._commit(op, Kind.STEP_DONE, {"value": None}), wall=wall
-        )
+        plan = run.core.timers.plan(remaining_s) if known is None else known
+        op.timer = run.deadline(op.key, plan, lambda: self._commit(op, Kind.STEP_DONE, {"value": None}))
         if known is None:
-            plain = {"remaining_s": remaining_s, "due_wall": due_wall(run.core.clock, remaining_s)}
-            self._commit(op, Kind.TIMER_SET, plain)
+            self._commit(op, Kind.TIMER_SET, plan)
         else:
             run.gate.rest(op)
 

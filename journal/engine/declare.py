@@ -105,6 +105,7 @@ class Checkpoint(Generic[P, R]):
             arg_hash,
             functools.partial(begin_step, run, self.spec, self.shape, body),
             on_abandon=functools.partial(left_while_begun, run),
+            is_step=True,
         )
         return self._value(run, outcome)
 

@@ -21,11 +21,13 @@ from journal.engine.errors import (
     RunCancelled,
     RunFailed,
     RunPaused,
+    RunQuarantined,
     RunStopped,
     UnknownRun,
 )
 from journal.engine.history import History, RunState, RunView, StepView
 from journal.engine.identity import BranchFactory, Scope, here
+from journal.engine.lives import Lives
 from journal.engine.ports import Clock, Entry, Kind, StepObserver, Store
 from journal.engine.queues import Queue, Queues
 from journal.engine.residence import Residents
@@ -42,6 +44,7 @@ _STOPPED: dict[RunState, type[RunStopped]] = {
     RunState.FAILED: RunFailed,
     RunState.CANCELLED: RunCancelled,
     RunState.PAUSED: RunPaused,
+    RunState.QUARANTINED: RunQuarantined,
     RunState.IN_DOUBT: InDoubt,
     RunState.NONDETERMINISTIC: Nondeterministic,
 }
@@ -60,8 +63,9 @@ class _Nobody:
 class Engine:
     """Durable workflows on one event loop.
 
-    A run that waits for more than `park_above_s` seconds leaves memory until it goes on.  `services` is what steps
-    get from `services(T)`; errors of the types `not_started` in an AT_MOST_ONCE step are taken as plain failures.
+    A run that waits for more than `park_above_s` seconds leaves memory until it goes on.  `boot_id` names the
+    boot of the machine, so that a crash can be told from a power cut.  `services` is what steps get from
+    `services(T)`; errors of the types `not_started` in an AT_MOST_ONCE step are taken as plain failures.
     """
 
     def __init__(
@@ -74,10 +78,12 @@ class Engine:
         not_started: tuple[type[BaseException], ...] = (),
         park_above_s: float = PARK_ABOVE_S,
         cleanup_s: float = CLEANUP_S,
+        boot_id: str = "",
     ) -> None:
         self._store = store
         self._clock = clock
         self._timers = Timers(clock)
+        self._lives = Lives(store, clock, self._timers, boot_id)
         self._core = Core(
             store=store,
             clock=clock,
@@ -88,6 +94,7 @@ class Engine:
             cleanup_s=cleanup_s,
             park_above_s=park_above_s,
             ended=self._left,
+            deaths_since=self._lives.deaths_since,
         )
         self._residents = Residents(self._core, self._find, queued=self._take_queued, entered=self._enter_queue)
         self._queues = Queues(self._core, self._residents, self._expire)
@@ -128,7 +135,7 @@ class Engine:
         """
         if isinstance(here(), Scope):
             raise EngineError("a body cannot start a run: start it from a step")
-        self._enter()
+        await self._enter()
         self.register(workflow)
         ticket = None
         if queue is not None:
@@ -150,7 +157,7 @@ class Engine:
 
     async def resume(self) -> list[str]:
         """Bring back every open run that is not in memory and not held; returns their ids, oldest first."""
-        self._enter()
+        await self._enter()
         return await self._residents.load_all([found.run_id for found in await self._store.open_runs()])
 
     async def answer(self, run_id: str, wait: str, payload: object, *, by: str) -> bool:
@@ -158,7 +165,7 @@ class Engine:
 
         Raises BadAnswer for a payload that does not fit the wait; nothing is recorded then.
         """
-        self._enter()
+        await self._enter()
         async with self._residents.held(run_id) as run:
             if run is None:
                 return False
@@ -195,7 +202,7 @@ class Engine:
         It may run steps and waits of its own meanwhile, for `cleanup_s` seconds.  False where the run has ended or
         was told before.  Raises UnknownRun.
         """
-        self._enter()
+        await self._enter()
         return await self._reviser.cancel(run_id, by, reason)
 
     async def retry(self, run_id: str, *, only: Literal["failed"] | Collection[str] = "failed", by: str = "") -> None:
@@ -207,7 +214,7 @@ class Engine:
         AT_MOST_ONCE step would be asked with other arguments, the run is held with the list of these.
         Raises UnknownRun, NotRevisable for a run that goes on, WouldRepeat.
         """
-        self._enter()
+        await self._enter()
         await self._reviser.retry(run_id, only, by)
 
     async def rewind(self, run_id: str, to: str, *, by: str = "") -> None:
@@ -215,7 +222,7 @@ class Engine:
 
         Raises UnknownRun, NotRevisable where there is no such outcome, WouldRepeat for AT_MOST_ONCE steps behind it.
         """
-        self._enter()
+        await self._enter()
         await self._reviser.rewind(run_id, to, by)
 
     async def fork(
@@ -232,7 +239,7 @@ class Engine:
         `override` gives steps (up to and with `at`) another value.  AT_MOST_ONCE outcomes are shared wherever they
         stand.  Raises UnknownRun, NotRevisable for a step without an outcome there, CodecError for a value.
         """
-        self._enter()
+        await self._enter()
         return await self._reviser.fork(run_id, at, override or {}, key or str(uuid.uuid4()), by)
 
     async def reconcile(self, run_id: str, step: str, *, happened: bool, value: object = None, by: str = "") -> None:
@@ -240,7 +247,7 @@ class Engine:
 
         Raises UnknownRun, NotRevisable where that step is not in doubt, CodecError for the value.
         """
-        self._enter()
+        await self._enter()
         await self._reviser.reconcile(run_id, step, happened, value, by)
 
     async def runs(self) -> list[RunView]:
@@ -260,21 +267,29 @@ class Engine:
         """Look at every deadline again: the wall clock was set or became trusted."""
         self._timers.check()
 
+    async def confirm_clock(self) -> None:
+        """A person says that the wall clock is right, after it had stepped."""
+        await self._enter()
+        self._timers.confirm()
+        self._lives.note()
+
     async def close(self) -> None:
         """Cancel every run's tasks and leave the runs open in the journal."""
         self._closed = True
-        self._timers.close()
         await self._residents.close()
+        await self._lives.close()
+        self._timers.close()
         if self._factory is not None and self._loop is not None:
             self._factory.remove(self._loop)
             self._factory = None
 
-    def _enter(self) -> None:
+    async def _enter(self) -> None:
         if self._closed:
             raise EngineClosed("the engine was closed")
         if self._factory is None:
             self._loop = asyncio.get_running_loop()
             self._factory = BranchFactory.install(self._loop)
+        await self._lives.begin()
 
     async def _begin(self, workflow: Workflow[Any, Any], args: tuple[object, ...], key: str, ticket: object) -> str:
         run_id = new_run_id(self._store, key)
@@ -301,7 +316,7 @@ class Engine:
         return entry, History(run_id, workflow=workflow.name, key=key, started=started)
 
     def _take_queued(self, history: History) -> None:
-        if not self._queues.add(history, restored=True):
+        if not self._queues.add(history):
             name = history.started["queue"]["name"]
             _log.error("run %s stays queued: no queue named %r is registered", history.run_id, name)
 

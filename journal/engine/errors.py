@@ -20,6 +20,7 @@ EngineError
     ├── RunFailed       its body raised
     ├── RunCancelled    somebody cancelled it
     ├── RunPaused       a step ran out of retries
+    ├── RunQuarantined  the process died three times while its step was in flight
     ├── InDoubt         an AT_MOST_ONCE step may or may not have had its effect
     └── Nondeterministic  its code asks for something else than what was recorded
 """
@@ -38,6 +39,7 @@ __all__ = (
     "RunCancelled",
     "RunFailed",
     "RunPaused",
+    "RunQuarantined",
     "RunStopped",
     "SettleFailed",
     "StepFailed",
@@ -149,6 +151,10 @@ class RunCancelled(RunStopped):
 
 class RunPaused(RunStopped):
     """A step ran out of retries; the run waits for a person."""
+
+
+class RunQuarantined(RunStopped):
+    """The process died three times within one boot while the run's step was in flight."""
 
 
 class InDoubt(RunStopped):

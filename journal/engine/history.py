@@ -35,12 +35,13 @@ class RunState(StrEnum):
     CANCELLED = "CANCELLED"
     PAUSED = "PAUSED"  # held: a step ran out of retries
     IN_DOUBT = "IN_DOUBT"  # held: an effect may or may not have happened
+    QUARANTINED = "QUARANTINED"  # held: the process died three times while its step was in flight
     NONDETERMINISTIC = "NONDETERMINISTIC"  # held: the code changed under it
 
     @property
     def held(self) -> bool:
         """True where the run waits for a person and does not go on by itself."""
-        return self in (RunState.PAUSED, RunState.IN_DOUBT, RunState.NONDETERMINISTIC)
+        return self in (RunState.PAUSED, RunState.IN_DOUBT, RunState.QUARANTINED, RunState.NONDETERMINISTIC)
 
 
 class StepState(StrEnum):
@@ -107,6 +108,7 @@ _STATES = {
     Kind.RUN_FAILED: RunState.FAILED,
     Kind.RUN_CANCELLED: RunState.CANCELLED,
     Kind.RUN_PAUSED: RunState.PAUSED,
+    Kind.RUN_QUARANTINED: RunState.QUARANTINED,
     Kind.RUN_NONDETERMINISTIC: RunState.NONDETERMINISTIC,
     Kind.STEP_IN_DOUBT: RunState.IN_DOUBT,
 }

@@ -18,7 +18,7 @@ from journal.engine.history import History, RunState
 from journal.engine.ports import Entry, Kind
 from journal.engine.residence import Residents
 from journal.engine.run import Core
-from journal.engine.timers import Timer, due_wall
+from journal.engine.timers import Timer
 
 __all__ = ("Queue", "Queues")
 
@@ -80,20 +80,18 @@ class Queues:
             "name": queue.name,
             "priority": priority,
             "partition": partition,
-            "remaining_s": ttl_s,
-            "due_wall": None if ttl_s is None else due_wall(self._core.clock, ttl_s),
+            "ttl": None if ttl_s is None else self._core.timers.plan(ttl_s),
         }
 
-    def add(self, history: History, *, restored: bool = False) -> bool:
+    def add(self, history: History) -> bool:
         """Put a queued run in its line; False where nobody registered the queue."""
         ticket = history.started["queue"]
         line = self._lines.get(ticket["name"])
         if line is None:
             return False
         item = _Item((-ticket["priority"], history.first_seq), history, ticket["partition"])
-        if ticket["remaining_s"] is not None:
-            wall = ticket["due_wall"] if restored else None
-            item.deadline = self._core.timers.after(ticket["remaining_s"], lambda: self._overdue(line, item), wall=wall)
+        if ticket["ttl"] is not None:
+            item.deadline = self._core.timers.restore(ticket["ttl"], lambda: self._overdue(line, item))
         bisect.insort(line.items, item)
         self._residents.expect(history.run_id)
         self._serve(line)

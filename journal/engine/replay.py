@@ -35,6 +35,7 @@ class Op:
     on_abandon: Callable[["Op"], None] | None = None
     accepts: Callable[[Outcome], bool] | None = None  # in a revised run: whether a recorded outcome still holds
     abandoned: bool = False  # the task that asked was cancelled, or left
+    is_step: bool = False  # it runs code of the workflow's author
     resting: bool = False  # nothing of it is in memory but its place: an open wait, a set timer, a child
     timer: Timer | None = None  # its deadline, live
 
@@ -59,6 +60,7 @@ class Gate:
         mismatch: Callable[[str], None],
         repeats: Callable[[str], None],
         quiet: Callable[[], None],
+        suspect: Callable[[list[str]], bool],
     ) -> None:
         self.info = RunInfo(history.run_id, history.workflow, history.key)
         self.owner = owner
@@ -72,6 +74,7 @@ class Gate:
         self._cancel = cancel  # what a recorded cancellation is handed to; the body never asks for it
         self._mismatch = mismatch
         self._repeats = repeats  # a revised run would do an AT_MOST_ONCE step again
+        self._suspect = suspect  # told of the steps that are to begin as replay ends; True where they must not
         self._on_quiet = quiet  # live, settled, and all that the body waits for rests
         self._loop = asyncio.get_running_loop()
         self._asked: dict[str, Op] = {}
@@ -244,6 +247,9 @@ class Gate:
         self.live = True
         self._known.clear()
         self.caught_up.set()
+        steps = [key for key, op in self._asked.items() if op.is_step]
+        if steps and self._history.last_seq and self._suspect(steps):
+            return
         for op in list(self._asked.values()):
             if not op.abandoned:
                 op.begin(op)

@@ -7,9 +7,8 @@ in memory and leaves it open in the journal: the next `resume` goes on from what
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, TypeVar
 
 from journal.engine.codec import decode, encode
@@ -22,6 +21,7 @@ from journal.engine.errors import (
     RunCancelled,
     RunFailed,
     RunPaused,
+    RunQuarantined,
     SettleFailed,
     StepFailed,
     WouldRepeat,
@@ -36,6 +36,7 @@ from journal.engine.waits import Waits
 __all__ = ("Core", "Parked", "Run")
 
 STOP_S_MAX = 5.0  # a body or step that has not left after cancellation is named in the log and left behind
+DEATHS_MAX = 3  # one may be the power, two bad luck
 _ADVICE = (
     "Bring back the code that made the record, or give the changed workflow a new name so that only new runs use it; "
     "a body must take time, chance and waiting from the engine alone"
@@ -60,6 +61,7 @@ class Core:
     cleanup_s: float  # what a cancelled run has to clean up
     park_above_s: float  # a run that waits for longer leaves memory
     ended: Callable[["Run"], None]
+    deaths_since: Callable[[int], int] = lambda _: 0  # process deaths behind a row, within this boot
     children: object = None  # `children.Children`, once there is one
 
 
@@ -94,6 +96,7 @@ class Run:
             mismatch=self._report_mismatch,
             repeats=self._report_repeat,
             quiet=self._park,
+            suspect=self._quarantine,
         )
         self.over = False  # its end is durable
         self._cancelling: dict[str, Any] | None = None  # who and why, once the body was told
@@ -155,12 +158,12 @@ class Run:
             on_durable(self.info.run_id, op.key)
         self.gate.ready(ticket, outcome or Outcome(Kind(entries[0].kind), decode(entries[0].payload)))
 
-    def deadline(self, key: str, remaining_s: float, callback: Callable[[], None], *, wall: datetime | None) -> Timer:
+    def deadline(self, key: str, plan: Mapping[str, Any], callback: Callable[[], None]) -> Timer:
         """A timer of an operation; one that stood while the run was parked goes on."""
         stood = self._deadlines.pop(key, None)
         if stood is not None:
             return self.core.timers.again(stood, callback)
-        return self.core.timers.after(remaining_s, callback, wall=wall)
+        return self.core.timers.restore(plan, callback)
 
     def spawn(
         self, coro: Coroutine[Any, Any, T], place: StepFrame | None, name: str, *, guard: bool = True
@@ -217,6 +220,19 @@ class Run:
         message = "; ".join(part for part in (f"by {by or 'nobody named'}", reason, trouble) if part)
         error = RunCancelled(self.info.run_id, "Cancelled", message)
         return _Ending(Kind.RUN_CANCELLED, {"error": _data("Cancelled", message)}, error)
+
+    def _quarantine(self, keys: list[str]) -> bool:
+        """The run is about to begin again what was in flight when it was last seen: not after so many deaths."""
+        deaths = self.core.deaths_since(self.history.last_seq)
+        if deaths < DEATHS_MAX:
+            return False
+        message = (
+            f"the process died {deaths} times within one boot while {', '.join(keys)} ran: find out why, then retry"
+        )
+        _log.error("run %s is quarantined: %s", self.info.run_id, message)
+        error = RunQuarantined(self.info.run_id, "Quarantined", message)
+        self._stop(_Ending(Kind.RUN_QUARANTINED, {"error": _data("Quarantined", message)}, error))
+        return True
 
     def _report_repeat(self, key: str) -> None:
         """A revised run asks for an AT_MOST_ONCE step with other arguments: hold it, with the list of these."""

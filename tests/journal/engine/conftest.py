@@ -61,13 +61,16 @@ class World:
         self.store = MemoryStore(self.clock)
         self.ledger = Ledger()
         self.engine: Any = None
+        self.boots: Any = ""  # a number, for tests that count boots and deaths
 
     @asynccontextmanager
     async def life(self, *workflows: Workflow[Any, Any], **store: Any) -> AsyncIterator[Engine]:
         """A process: a fresh engine on the kept rows; `store` may bring a crash."""
         self.store = MemoryStore(self.clock, records=self.store.records, **store)
         self.ledger = Ledger()
-        self.engine = Engine(self.store, self.clock, services=self, observer=self.ledger)
+        self.engine = Engine(
+            self.store, self.clock, services=self, observer=self.ledger, boot_id=self.boots and f"boot {self.boots}"
+        )
         self.engine.register(*workflows)
         try:
             yield self.engine

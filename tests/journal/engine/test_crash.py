@@ -251,17 +251,18 @@ async def test_golden_journals_of_each_release_replay(make_world: Callable[[], A
     """Without their last row they come to the recorded end, and nothing runs; cut in the middle they go on."""
     wf, args = next((wf, args) for wf, args in CORPUS if wf.name == path.stem)
     records = golden(path)
-    expected = decode(records[-1].payload)["value"]
+    expected = decode(next(one.payload for one in reversed(records) if one.kind == Kind.RUN_DONE))["value"]
+    run_id = next(one.run_id for one in records if one.run_id)
     for count in (len(records) - 1, len(records) // 2, 1):
         world = make_world()
         world.clock.wall = records[count - 1].wall
         world.store = MemoryStore(world.clock, records=records[:count])
         async with world.life(wf) as engine:
-            assert await engine.resume() == [records[0].run_id]
+            assert await engine.resume() == [run_id]
             if count < len(records) - 1:
                 assert await drive(world, engine, wf, args) == expected
             else:
-                assert await world.finish(records[0].run_id) == expected
+                assert await world.finish(run_id) == expected
                 assert not world.ledger.started
 
 

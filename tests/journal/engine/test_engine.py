@@ -623,6 +623,7 @@ async def test_a_failed_append_stops_the_run_until_the_next_resume(world: Any) -
         run_id = await engine.start(plain, 1, key="k")
         with pytest.raises(SimulatedCrash):
             await world.finish(run_id)
+        await world.pump(lambda: run_id not in engine._residents)
         world.store.dead = False
         assert await engine.resume() == [run_id]
         assert await world.finish(run_id) == 3
