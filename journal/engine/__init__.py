@@ -11,9 +11,11 @@
     lives      the lives of the process: awake time, deaths, steps of the clock
     run        one run in memory: commit, release, ending
     steps      one step: attempts, deadline, effect class
+    source     a body as a hash
     declare    @workflow, @checkpoint, branches
     residence  which runs are in memory, which are parked
     revise     cancel, retry, rewind, fork, reconcile
+    upgrade    new code under open runs
     children   runs that other runs wait for
     queues     runs that wait for their turn
     api        what bodies and steps call
@@ -30,6 +32,7 @@ from journal.engine.api import (
     emit_entry,
     idempotency_key,
     now,
+    patched,
     random,
     services,
     settle,
@@ -74,6 +77,7 @@ from journal.engine.memory_store import MemoryStore, SimulatedCrash
 from journal.engine.ports import Clock, ClockSources, Entry, Kind, OpenRun, Record, StepObserver, Store
 from journal.engine.queues import Queue
 from journal.engine.steps import Effect
+from journal.engine.upgrade import Incompatible
 
 __all__ = (
     "BadAnswer",
@@ -88,6 +92,7 @@ __all__ = (
     "EngineError",
     "Entry",
     "InDoubt",
+    "Incompatible",
     "Kind",
     "MemoryStore",
     "Nondeterministic",
@@ -129,6 +134,7 @@ __all__ = (
     "encode",
     "idempotency_key",
     "now",
+    "patched",
     "random",
     "services",
     "settle",

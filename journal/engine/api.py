@@ -35,6 +35,7 @@ __all__ = (
     "emit_entry",
     "idempotency_key",
     "now",
+    "patched",
     "random",
     "services",
     "settle",
@@ -194,6 +195,16 @@ def now() -> datetime:
     if isinstance(place, StepFrame):
         return place.clock.now()
     return run_of(scope_of("now")).gate.now
+
+
+def patched(change: str) -> bool:
+    """In a body: True where this run goes by the changed code, False where its record is older than the change.
+
+    Guard a change of a body with it while runs of the old code are open: `if patched("ask twice"): ... else: ...`.
+    The answer is recorded, and the same at each call of the run.
+    """
+    check_label(change)
+    return run_of(scope_of("patched")).patched(change)
 
 
 def random() -> float:

@@ -81,7 +81,7 @@ class Children:
         """The body no longer waits: cancel the child, unless the parent only leaves memory or is held."""
         child = next((one for one, (_, waiting) in self._waiting.items() if waiting is op), None)
         child = child or run.history.children.get(op.key)
-        if child is None:
+        if child is None or run.gate.dry:
             return
         self._waiting.pop(child, None)
         if not run.leaves_for_now:
@@ -99,6 +99,7 @@ class Children:
             self._residents.wake(parent)
 
     async def _start(self, run: Run, workflow: Workflow[Any, Any], args: tuple[object, ...], op: Op) -> None:
+        await workflow.read_source()
         store = run.core.store
         key = f"{run.info.run_id}/{op.key}/{op.arg_hash[:8]}"
         child = await store.find_run(key)

@@ -18,6 +18,7 @@ from journal.engine.history import Outcome
 from journal.engine.identity import Scope, Tracked, here, scope_of
 from journal.engine.ports import Kind
 from journal.engine.run import Run
+from journal.engine.source import code_hash
 from journal.engine.steps import Effect, StepSpec, begin_step, left_while_begun
 
 __all__ = ("Branch", "Checkpoint", "Workflow", "check_label", "checkpoint", "run_of", "submit", "workflow")
@@ -139,10 +140,12 @@ def checkpoint(
 class Workflow(Generic[P, R]):
     """A durable function: started by `Engine.start`, resumed by `Engine.resume`."""
 
-    def __init__(self, name: str, version: int, fn: Callable[P, Coroutine[Any, Any, R]]) -> None:
+    def __init__(self, name: str, version: int, fn: Callable[P, Coroutine[Any, Any, R]], *, pinned: bool) -> None:
+        self.pinned = pinned
         self.name = name
         self.version = version
         self.body = fn
+        self.code = ""  # until `read_source`
         self.signature = inspect.signature(fn)
         if any(p.kind is inspect.Parameter.KEYWORD_ONLY for p in self.signature.parameters.values()):
             raise TypeError(f"workflow {name}: arguments are positional; {self.signature} has keyword-only ones")
@@ -151,6 +154,11 @@ class Workflow(Generic[P, R]):
     def result(self) -> TypeAdapter[R]:
         """What reads the stored result back."""
         return adapter(self._hints.get("return", Any))
+
+    async def read_source(self) -> None:
+        """Make `code` the hash of its source, once; beside the loop, since it reads files."""
+        if not self.code:
+            self.code = await asyncio.to_thread(code_hash, self.body) or "-"
 
     def read_arguments(self, plain: Sequence[object]) -> list[Any]:
         """Stored arguments as the annotated types.  Raises Undecodable where they do not fit."""
@@ -171,9 +179,15 @@ class Workflow(Generic[P, R]):
         return typing.get_type_hints(self.body, include_extras=True)
 
 
-def workflow(name: str, *, version: int = 1) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Workflow[P, R]]:
-    """Make an async function a workflow.  Its body does nothing but steps, the engine's waits, and plain logic."""
-    return lambda fn: Workflow(name, version, fn)
+def workflow(
+    name: str, *, version: int = 1, pinned: bool = False
+) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Workflow[P, R]]:
+    """Make an async function a workflow.  Its body does nothing but steps, the engine's waits, and plain logic.
+
+    Several versions of one name may be registered: an open run goes on with its own, else with the newest that its
+    record fits.  A `pinned` one takes over no run of another version.
+    """
+    return lambda fn: Workflow(name, version, fn, pinned=pinned)
 
 
 def submit(coro: Coroutine[Any, Any, R], what: str, label: str | None) -> Branch[R]:

@@ -34,6 +34,7 @@ from journal.engine.residence import Residents
 from journal.engine.revise import Reviser, new_run_id
 from journal.engine.run import Core, Parked, Run
 from journal.engine.timers import Timers
+from journal.engine.upgrade import Incompatible, Upgrades
 
 __all__ = ("Engine",)
 
@@ -96,12 +97,15 @@ class Engine:
             ended=self._left,
             deaths_since=self._lives.deaths_since,
         )
-        self._residents = Residents(self._core, self._find, queued=self._take_queued, entered=self._enter_queue)
+        self._upgrades = Upgrades(self._core, self._find)
+        self._residents = Residents(
+            self._core, self._find, fits=self._upgrades.fits, queued=self._take_queued, entered=self._enter_queue
+        )
         self._queues = Queues(self._core, self._residents, self._expire)
         self._reviser = Reviser(self._core, self._residents, self._drop)
         self._children = Children(self._residents, self._reviser, self.register, self._first_row)
         self._core.children = self._children
-        self._workflows: dict[str, Workflow[Any, Any]] = {}
+        self._workflows: dict[str, dict[int, Workflow[Any, Any]]] = {}  # by name and version
         self._starting: dict[str, asyncio.Lock] = {}
         self._factory: BranchFactory | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -113,10 +117,11 @@ class Engine:
             self._queues.register(queue)
 
     def register(self, *workflows: Workflow[Any, Any]) -> None:
-        """Name the workflows that `resume` may meet.  Raises ValueError where two share a name."""
+        """Name the workflows that `resume` may meet.  Raises ValueError where two share name and version."""
         for workflow in workflows:
-            if self._workflows.setdefault(workflow.name, workflow) is not workflow:
-                raise ValueError(f"two workflows are named {workflow.name!r}")
+            versions = self._workflows.setdefault(workflow.name, {})
+            if versions.setdefault(workflow.version, workflow) is not workflow:
+                raise ValueError(f"two workflows are named {workflow.name!r}, version {workflow.version}")
 
     async def start(
         self,
@@ -137,6 +142,7 @@ class Engine:
             raise EngineError("a body cannot start a run: start it from a step")
         await self._enter()
         self.register(workflow)
+        await workflow.read_source()
         ticket = None
         if queue is not None:
             self._queues.register(queue)
@@ -191,6 +197,8 @@ class Engine:
         history = await self._history(run_id)
         if history.state is RunState.DONE:
             return self._read_result(history.workflow, history.ending["value"])
+        if run_id in self._upgrades.held:
+            raise Nondeterministic(run_id, "Incompatible", self._upgrades.held[run_id].reason)
         if history.state is RunState.RUNNING:
             raise EngineClosed(f"run {run_id} is open, but not in memory: resume first")
         error = history.ending["error"]
@@ -255,6 +263,14 @@ class Engine:
         found = await self._store.open_runs()
         return [(await self._history(one.run_id)).view() for one in found]
 
+    async def check(self) -> list[Incompatible]:
+        """Open runs that the registered code cannot take further; each record is replayed, nothing is written.
+
+        Ask it before an upgrade; after one, such runs are held as they are, so that the old code can take them up.
+        """
+        await self._enter()
+        return await self._upgrades.check()
+
     async def run(self, run_id: str) -> RunView:
         """One run, open or ended.  Raises UnknownRun."""
         return (await self._history(run_id)).view()
@@ -306,7 +322,7 @@ class Engine:
         self, workflow: Workflow[Any, Any], args: tuple[object, ...], key: str, run_id: str, ticket: object = None
     ) -> tuple[Entry, History]:
         arg_hash = arguments_hash(workflow.signature, args, {})
-        first = {"args": list(args), "version": workflow.version, "at": self._clock.now()}
+        first = {"args": list(args), "version": workflow.version, "code": workflow.code, "at": self._clock.now()}
         payload = encode(first | ({} if ticket is None else {"queue": ticket}))
         started = decode(payload)
         workflow.read_arguments(started["args"])  # what cannot be read back must not be started
@@ -337,9 +353,14 @@ class Engine:
             self._children.ended(run.info.run_id)
 
     def _find(self, history: History) -> Workflow[Any, Any] | None:
-        workflow = self._workflows.get(history.workflow)
+        versions = self._workflows.get(history.workflow, {})
+        version = history.started["version"]
+        workflow = versions.get(version) or (versions[max(versions)] if versions else None)
         if workflow is None:
             _log.error("run %s stays open: no workflow named %r is registered", history.run_id, history.workflow)
+        elif workflow.pinned and workflow.version != version:
+            _log.error("run %s stays open: %r is pinned and has no version %s", history.run_id, workflow.name, version)
+            return None
         return workflow
 
     async def _history(self, run_id: str) -> History:
@@ -350,4 +371,4 @@ class Engine:
 
     def _read_result(self, workflow: str, plain: object) -> Any:
         known = self._workflows.get(workflow)
-        return plain if known is None else convert(plain, known.result)
+        return convert(plain, known[max(known)].result) if known else plain

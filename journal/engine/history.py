@@ -151,6 +151,7 @@ class History:
     early: dict[str, dict[str, Any]] = field(default_factory=dict)  # by wait name: answers that no wait has taken
     decided: set[str] = field(default_factory=set)  # wait keys
     once: set[str] = field(default_factory=set)  # AT_MOST_ONCE steps that have begun
+    patches: set[str] = field(default_factory=set)  # changes of code that the run has gone by
     voided: set[str] = field(default_factory=set)  # taken back by a revision, and not done again
     revised: bool = False  # outcomes count by key and arguments, no longer by their place
     steps: dict[str, StepView] = field(default_factory=dict)
@@ -182,6 +183,9 @@ class History:
         if kind.startswith("run.") or kind is Kind.STEP_IN_DOUBT:
             self._take_state(kind, record, plain)
         if kind.startswith("run."):
+            return
+        if kind is Kind.CODE_PATCHED:
+            self.patches.add(plain["change"])
             return
         known = self.asked.get(record.key)
         if self.revised and record.arg_hash and known is not None and known.arg_hash != record.arg_hash:

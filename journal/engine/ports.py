@@ -22,7 +22,7 @@ class Kind(StrEnum):
     `key` is the step key except where said otherwise; `name` is the last part of that key without its number.
     """
 
-    RUN_STARTED = "run.started"  # key = idempotency key, name = workflow, {args: [...], version, queue, at}
+    RUN_STARTED = "run.started"  # key = idempotency key, name = workflow, {args: [...], version, code, queue, at}
     RUN_DEQUEUED = "run.dequeued"  # key = idempotency key, name = workflow, {at}: its queue has let it go on
     RUN_DONE = "run.done"  # key = idempotency key, name = workflow, {value, at}
     RUN_FAILED = "run.failed"  # key = idempotency key, name = workflow, {error, at}
@@ -45,6 +45,7 @@ class Kind(StrEnum):
     CHILD_STARTED = "child.started"  # name = workflow: arg_hash, {child: its run id, at}; over at the key's step.done
     # name settle or wait_first: arg_hash, {branches: [{label, ok, error}], paths of all, winner, at}
     SETTLE_DONE = "settle.done"
+    CODE_PATCHED = "code.patched"  # {change, at}: the run has gone by the changed code
     # Of no run: {state, boot, died, first_seq, awake_s, monotonic_ns, wall|None, distrusted, at}; key = one life
     ENGINE_LIFE = "engine.life"
 

@@ -69,6 +69,7 @@ class Gate:
         self.scopes: set[Scope] = set()
         self.now: datetime = history.started["at"]  # wall time of the last outcome that the body has seen
         self.live = False
+        self.dry = False  # only to see whether the record fits: stop at its end
         self.caught_up = asyncio.Event()
         self._history = history
         self._cancel = cancel  # what a recorded cancellation is handed to; the body never asks for it
@@ -243,7 +244,15 @@ class Gate:
         asks = ", ".join(repr(waiting) for waiting in self._asked) or "nothing"
         self._mismatch(f"row {seq} records {key!r} next; the code now asks for {asks} instead")
 
+    def at_end(self) -> bool:
+        """True where the record holds nothing beyond this point of the body."""
+        unreached = self._events or self._kept or any(key not in self._known for key in self._history.asked)
+        return self.live or not unreached
+
     def _go_live(self) -> None:
+        if self.dry:
+            self.caught_up.set()
+            return
         self.live = True
         self._known.clear()
         self.caught_up.set()

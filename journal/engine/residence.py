@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from journal.engine.declare import Workflow
@@ -35,10 +35,12 @@ class Residents:
         core: Core,
         find: Callable[[History], Workflow[Any, Any] | None],
         *,
+        fits: Callable[[History, Sequence[Record]], Awaitable[bool]],
         queued: Callable[[History], object],
         entered: Callable[[History], None],
     ) -> None:
         self._core = core
+        self._fits = fits  # whether today's code can take the run further
         self._queued = queued  # takes a run whose turn has not come
         self._entered = entered  # is told of each run that comes into memory
         self._find = find
@@ -99,7 +101,7 @@ class Residents:
         self._loading.update(futures)
         try:
             histories = await self._core.store.histories(wanted)
-            found = {one: self._launch_read(one, histories.get(one, [])) for one in wanted}
+            found = {one: await self._launch_read(one, histories.get(one, [])) for one in wanted}
         except BaseException as err:
             for one, future in futures.items():
                 self._lose(one, err)
@@ -202,7 +204,7 @@ class Residents:
         async with self.held(run_id):
             pass
 
-    def _launch_read(self, run_id: str, records: list[Record]) -> Run | None:
+    async def _launch_read(self, run_id: str, records: list[Record]) -> Run | None:
         try:
             history = History.of(run_id, records)
         except CodecError as err:  # one damaged run must not keep the others from going on
@@ -210,7 +212,9 @@ class Residents:
             return None
         if history.state is RunState.QUEUED and run_id not in self._parked:
             self._queued(history)
-        return self.launch(history) if history.started and history.state is RunState.RUNNING else None
+        if not history.started or history.state is not RunState.RUNNING or not await self._fits(history, records):
+            return None
+        return self.launch(history)
 
     def _lose(self, run_id: str, err: BaseException) -> None:
         """It could not be read: the next resume looks again."""

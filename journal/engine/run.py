@@ -33,7 +33,7 @@ from journal.engine.replay import Gate, Op
 from journal.engine.timers import Timer, Timers
 from journal.engine.waits import Waits
 
-__all__ = ("Core", "Parked", "Run")
+__all__ = ("Core", "Ending", "Parked", "Run")
 
 STOP_S_MAX = 5.0  # a body or step that has not left after cancellation is named in the log and left behind
 DEATHS_MAX = 3  # one may be the power, two bad luck
@@ -66,7 +66,9 @@ class Core:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ending:
+class Ending:
+    """How a run stops."""
+
     kind: Kind | None  # None: the run stays open in the journal
     plain: dict[str, Any] = field(default_factory=dict)
     error: BaseException | None = None  # for whoever waits for the result
@@ -102,6 +104,7 @@ class Run:
         self._cancelling: dict[str, Any] | None = None  # who and why, once the body was told
         self._cleanup: Timer | None = None
         self._repeats: list[str] = []
+        self._patches: dict[str, bool] = {}
         self.pins = 0  # who is about to hand it something: it stays in memory
         self.parked: dict[str, Timer] | None = None  # its deadlines, once it leaves memory to wait
         self._deadlines = deadlines or {}
@@ -111,7 +114,7 @@ class Run:
         self._program = program
         self._main: asyncio.Task[Any] | None = None
         self._background: set[asyncio.Task[Any]] = set()
-        self._ending: _Ending | None = None
+        self._ending: Ending | None = None
         self._doubt: InDoubt | None = None
         self._closer: asyncio.Task[None] | None = None
 
@@ -180,7 +183,7 @@ class Run:
         entry = self.entry(Kind.STEP_IN_DOUBT, {"error": told}, key=op.key, name=op.name, arg_hash=op.arg_hash)
         await self.append([entry])
         self._doubt = InDoubt(self.info.run_id, told["type"], told["message"])
-        self._stop(_Ending(None, error=self._doubt))
+        self._stop(Ending(None, error=self._doubt))
 
     async def cancel(self, by: str, reason: str) -> bool:
         """Tell the body, durably and in its place among the outcomes; False where it was told or has ended."""
@@ -199,7 +202,7 @@ class Run:
 
     def close(self) -> "asyncio.Task[None] | None":
         """Stop in memory, stay open in the journal; returns what to wait for."""
-        self._stop(_Ending(None, error=EngineClosed(f"run {self.info.run_id} is open; the engine was closed")))
+        self._stop(Ending(None, error=EngineClosed(f"run {self.info.run_id} is open; the engine was closed")))
         if self._ending is not None and self._ending.kind is None:
             for task in self._background:
                 task.cancel()
@@ -214,12 +217,12 @@ class Run:
             lambda: self._stop(self._was_cancelled(f"clean-up did not end within {self.core.cleanup_s:g} s")),
         )
 
-    def _was_cancelled(self, trouble: str = "") -> _Ending:
+    def _was_cancelled(self, trouble: str = "") -> Ending:
         assert self._cancelling is not None
         by, reason = self._cancelling["by"], self._cancelling["reason"]
         message = "; ".join(part for part in (f"by {by or 'nobody named'}", reason, trouble) if part)
         error = RunCancelled(self.info.run_id, "Cancelled", message)
-        return _Ending(Kind.RUN_CANCELLED, {"error": _data("Cancelled", message)}, error)
+        return Ending(Kind.RUN_CANCELLED, {"error": _data("Cancelled", message)}, error)
 
     def _quarantine(self, keys: list[str]) -> bool:
         """The run is about to begin again what was in flight when it was last seen: not after so many deaths."""
@@ -231,7 +234,7 @@ class Run:
         )
         _log.error("run %s is quarantined: %s", self.info.run_id, message)
         error = RunQuarantined(self.info.run_id, "Quarantined", message)
-        self._stop(_Ending(Kind.RUN_QUARANTINED, {"error": _data("Quarantined", message)}, error))
+        self._stop(Ending(Kind.RUN_QUARANTINED, {"error": _data("Quarantined", message)}, error))
         return True
 
     def _report_repeat(self, key: str) -> None:
@@ -243,13 +246,13 @@ class Run:
     def _hold_repeats(self) -> None:
         message = str(WouldRepeat(tuple(self._repeats)))
         error = RunPaused(self.info.run_id, "WouldRepeat", message)
-        self._stop(_Ending(Kind.RUN_PAUSED, {"error": _data("WouldRepeat", message)}, error))
+        self._stop(Ending(Kind.RUN_PAUSED, {"error": _data("WouldRepeat", message)}, error))
 
     def _report_mismatch(self, message: str) -> None:
         text = f"{self.info.workflow}: {message}. {_ADVICE}"
         _log.error("run %s is nondeterministic: %s", self.info.run_id, text)
         error = Nondeterministic(self.info.run_id, "Nondeterministic", text)
-        self._stop(_Ending(Kind.RUN_NONDETERMINISTIC, {"error": _data("Nondeterministic", text)}, error))
+        self._stop(Ending(Kind.RUN_NONDETERMINISTIC, {"error": _data("Nondeterministic", text)}, error))
 
     @property
     def leaving(self) -> bool:
@@ -260,6 +263,17 @@ class Run:
     def leaves_for_now(self) -> bool:
         """True where it stops, but is not over."""
         return self._ending is not None and self._ending.kind not in _OVER
+
+    def patched(self, change: str) -> bool:
+        """Whether this run goes by the changed code; see `api.patched`."""
+        known = self._patches.get(change)
+        if known is None:
+            recorded = change in self.history.patches
+            known = self._patches[change] = recorded or self.gate.at_end()
+            if known and not recorded and not self.gate.dry:
+                row = self.entry(Kind.CODE_PATCHED, {"change": change}, key=f"~patch/{change}", name="patched")
+                self.spawn(self.append([row]), None, f"{self.info.run_id}.patched")
+        return known
 
     def unpin(self) -> None:
         """It may leave memory again."""
@@ -277,7 +291,7 @@ class Run:
         near = any(self.core.timers.remaining_s(timer) < self.core.park_above_s for timer in deadlines.values())
         if not (self.pins or self._background or self._ending or self._cancelling or near):
             self.parked = deadlines
-            self._stop(_Ending(None, error=Parked(self.info.run_id)))
+            self._stop(Ending(None, error=Parked(self.info.run_id)))
 
     def _unguarded_ended(self, task: "asyncio.Task[Any]") -> None:
         self._background.discard(task)
@@ -287,7 +301,7 @@ class Run:
         self._unguarded_ended(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("run %s stops until the next resume", self.info.run_id, exc_info=error)
-            self._stop(_Ending(None, error=error))
+            self._stop(Ending(None, error=error))
 
     def _body_ended(self, main: "asyncio.Task[Any]") -> None:
         cancelled = main.cancelled()
@@ -301,34 +315,34 @@ class Run:
             self._stop(self._was_cancelled("" if error is None else f"clean-up failed: {error!r}"))
         elif cancelled:
             # By whoever takes the loop down without close(): no end of the run, it goes on at the next resume.
-            self._stop(_Ending(None, error=EngineClosed(f"run {self.info.run_id} is open; its task was cancelled")))
+            self._stop(Ending(None, error=EngineClosed(f"run {self.info.run_id} is open; its task was cancelled")))
         elif error is not None:
             self._stop(self._failed(error))
         else:
             self._stop(self._done(main.result()))
 
-    def _done(self, value: object) -> _Ending:
+    def _done(self, value: object) -> Ending:
         try:
             encode({"value": value})
         except CodecError as err:
             return self._failed(err)
-        return _Ending(Kind.RUN_DONE, {"value": value})
+        return Ending(Kind.RUN_DONE, {"value": value})
 
-    def _failed(self, error: BaseException) -> _Ending:
+    def _failed(self, error: BaseException) -> Ending:
         paused = any(isinstance(leaf, StepFailed) and leaf.exhausted for leaf in _leaves(error))
         kind, stopped = (Kind.RUN_PAUSED, RunPaused) if paused else (Kind.RUN_FAILED, RunFailed)
         name, message = type(error).__name__, str(error)
         _log.warning("run %s of %s: %s", self.info.run_id, self.info.workflow, kind, exc_info=error)
-        return _Ending(kind, {"error": _data(name, message)}, stopped(self.info.run_id, name, message))
+        return Ending(kind, {"error": _data(name, message)}, stopped(self.info.run_id, name, message))
 
-    def _stop(self, ending: _Ending) -> None:
+    def _stop(self, ending: Ending) -> None:
         if self._ending is None:
             self._ending = ending
             self.gate.stop()
             self._closer = spawn(self._end(ending), None, f"{self.info.run_id}.end")
             self._closer.add_done_callback(self._resolve)
 
-    async def _end(self, ending: _Ending) -> None:
+    async def _end(self, ending: Ending) -> None:
         self.waits.close()
         if self._cleanup is not None:
             self._cleanup.cancel()
