@@ -15,6 +15,8 @@
     declare    @workflow, @checkpoint, branches
     residence  which runs are in memory, which are parked
     revise     cancel, retry, rewind, fork, reconcile
+    schedules  runs that the clock starts
+    cron       five fields -> times
     upgrade    new code under open runs
     children   runs that other runs wait for
     queues     runs that wait for their turn
@@ -76,6 +78,7 @@ from journal.engine.identity import RunInfo
 from journal.engine.memory_store import MemoryStore, SimulatedCrash
 from journal.engine.ports import Clock, ClockSources, Entry, Kind, OpenRun, Record, StepObserver, Store
 from journal.engine.queues import Queue
+from journal.engine.schedules import Schedule
 from journal.engine.steps import Effect
 from journal.engine.upgrade import Incompatible
 
@@ -111,6 +114,7 @@ __all__ = (
     "RunState",
     "RunStopped",
     "RunView",
+    "Schedule",
     "SettleFailed",
     "Settled",
     "SimulatedCrash",

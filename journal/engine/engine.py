@@ -33,6 +33,7 @@ from journal.engine.queues import Queue, Queues
 from journal.engine.residence import Residents
 from journal.engine.revise import Reviser, new_run_id
 from journal.engine.run import Core, Parked, Run
+from journal.engine.schedules import Schedule, Schedules
 from journal.engine.timers import Timers
 from journal.engine.upgrade import Incompatible, Upgrades
 
@@ -105,6 +106,7 @@ class Engine:
         self._reviser = Reviser(self._core, self._residents, self._drop)
         self._children = Children(self._residents, self._reviser, self.register, self._first_row)
         self._core.children = self._children
+        self._schedules = Schedules(self._core, self._residents, self.start, self.cancel)
         self._workflows: dict[str, dict[int, Workflow[Any, Any]]] = {}  # by name and version
         self._starting: dict[str, asyncio.Lock] = {}
         self._factory: BranchFactory | None = None
@@ -165,6 +167,14 @@ class Engine:
         """Bring back every open run that is not in memory and not held; returns their ids, oldest first."""
         await self._enter()
         return await self._residents.load_all([found.run_id for found in await self._store.open_runs()])
+
+    async def schedule(self, *schedules: Schedule) -> None:
+        """Start runs by the clock from now on, and what was missed within `catch_up`; after `resume`, at each boot.
+
+        Raises ValueError where two share a name.
+        """
+        await self._enter()
+        await self._schedules.add(*schedules)
 
     async def answer(self, run_id: str, wait: str, payload: object, *, by: str) -> bool:
         """Answer a wait, by its name or key; True if this answer counts, False if there was one or nobody asks.

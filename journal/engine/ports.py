@@ -46,6 +46,7 @@ class Kind(StrEnum):
     # name settle or wait_first: arg_hash, {branches: [{label, ok, error}], paths of all, winner, at}
     SETTLE_DONE = "settle.done"
     CODE_PATCHED = "code.patched"  # {change, at}: the run has gone by the changed code
+    SCHEDULE_FIRED = "schedule.fired"  # of no run: key = schedule, {due, run: its id, skipped, at}
     # Of no run: {state, boot, died, first_seq, awake_s, monotonic_ns, wall|None, distrusted, at}; key = one life
     ENGINE_LIFE = "engine.life"
 
