@@ -84,6 +84,7 @@ class StepView:
     voided: int = 0  # how often its outcome was taken back
     first_wall: datetime | None = None  # of its first row; a PURE step writes none before its outcome
     wall: datetime | None = None  # of its last row
+    took_s: float | None = None  # its last attempt, or how long it waited; None while that is open
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +277,19 @@ class History:
             voided=before.voided if before is not None else 0,
             first_wall=before.first_wall if before is not None else record.wall,
             wall=record.wall,
+            took_s=_took_s(before, record, plain) if state in _SETTLED else None,
         )
+
+
+_SETTLED = (StepState.DONE, StepState.FAILED, StepState.EXPIRED)
+
+
+def _took_s(before: StepView | None, record: Record, plain: dict[str, Any]) -> float | None:
+    if "took_s" in plain:
+        return float(plain["took_s"])
+    if before is None or before.first_wall is None:
+        return None
+    return (record.wall - before.first_wall).total_seconds()
 
 
 def _error_text(error: dict[str, Any]) -> str:

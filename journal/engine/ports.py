@@ -35,7 +35,7 @@ class Kind(StrEnum):
     RUN_REWOUND = "run.rewound"  # as above, {voided, to, by, at}
     RUN_FORKED = "run.forked"  # as above, {of, step, overrides: [step keys], by, at}; behind the rows it took over
     STEP_STARTED = "step.started"  # AT_MOST_ONCE only, durable before the body: arg_hash, {at}
-    STEP_DONE = "step.done"  # arg_hash, {value, at}; also the end of `sleep` and of an expired `timeout`
+    STEP_DONE = "step.done"  # arg_hash, {value, took_s, at}; also the end of `sleep` and of an expired `timeout`
     STEP_FAILED = "step.failed"  # arg_hash, {error, attempt, final, exhausted, at}; not final: {remaining_s, due_*}
     STEP_IN_DOUBT = "step.in_doubt"  # arg_hash, {error, at}: an AT_MOST_ONCE body may or may not have had its effect
     WAIT_OPENED = "wait.opened"  # arg_hash, {question, type, schema, remaining_s|None, due_*, early, at}

@@ -108,6 +108,7 @@ async def _attempt(
     if op.abandoned:
         return asyncio.CancelledError("the branch was cancelled before the body began")
     run.core.observer.step_started(run.info.run_id, op.key)
+    begun_ns = run.core.clock.monotonic_ns()
     task = run.spawn(_call(body), frame, f"{run.info.run_id}/{op.key}", guard=False)
     overdue = False
 
@@ -129,7 +130,8 @@ async def _attempt(
     error = task.exception()
     if error is not None:
         return error
-    return await _record_value(run, op, shape, task.result(), frame.emitted)
+    took_s = (run.core.clock.monotonic_ns() - begun_ns) / 1e9
+    return await _record_value(run, op, shape, {"value": task.result(), "took_s": took_s}, frame.emitted)
 
 
 async def _call(body: Callable[[], Awaitable[Any]]) -> Any:
@@ -137,10 +139,10 @@ async def _call(body: Callable[[], Awaitable[Any]]) -> Any:
 
 
 async def _record_value(
-    run: Run, op: Op, shape: TypeAdapter[Any], value: object, emitted: list[Entry]
+    run: Run, op: Op, shape: TypeAdapter[Any], plain: dict[str, Any], emitted: list[Entry]
 ) -> CodecError | None:
     try:
-        entry = _entry(run, op, Kind.STEP_DONE, {"value": value})
+        entry = _entry(run, op, Kind.STEP_DONE, plain)
         convert(decode(entry.payload)["value"], shape)  # what replay could not read must not be recorded as done
     except CodecError as err:
         return err
