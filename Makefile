@@ -9,7 +9,7 @@ export PYTHON CORE
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup fix check demo kill crash-all bench peers lock wheel clean
+.PHONY: help setup fix check demo kill crash-all pythons bench peers lock wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ kill: setup ## the long tests: power cuts and kills
 crash-all: setup ## every crash state and every damage to the log, not a sample of them
 	$(BIN)/python -m pytest -m crash_all --timeout 7200
 
+pythons: ## the engine's tests on Python 3.11, 3.12 and 3.13, as far as they are on this machine
+	@tools/pythons.sh
+
 bench: setup ## every program in benchmarks/, each writes one JSON
 	@set -e; for program in $(wildcard benchmarks/*.py); do echo "$$program"; $(BIN)/python $$program; done
 
@@ -60,5 +63,5 @@ wheel: setup ## build dist/blackstart-*.whl
 	$(BIN)/python -m hatchling build -t wheel
 
 clean: ## remove everything that the targets above have made
-	rm -rf .venv .venv-lock dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-lock .venv-pythons dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -131,7 +131,14 @@ class _Daemon:
                 incident=partial(_incident, journal),
                 incident_closed=soft.close,
             )
-            engine = Engine(journal.store, clock, services=desk, observer=self._observer, not_started=(NotStarted,))
+            engine = Engine(
+                journal.store,
+                clock,
+                services=desk,
+                observer=self._observer,
+                not_started=(NotStarted,),
+                boot_id=journal.store.boot_id,
+            )
             engine.register(investigate, consolidate)
             desk.engine = engine
             stack.push_async_callback(engine.close)

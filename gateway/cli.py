@@ -4,18 +4,17 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 70 the process must star
 """
 
 import asyncio
-import json
 import logging
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from drivers.clock import SystemClock
 from drivers.errors import BadInput
 from gateway import __version__
+from gateway.cli_print import DEFAULT_CONFIG, ConfigOption, JsonOption, ask, print_json, print_table
+from gateway.cli_runs import runs_app
 from gateway.config import Config, load
 
 __all__ = ("app",)
@@ -26,37 +25,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-runs_app = typer.Typer(help="Durable runs: investigations and consolidations.", no_args_is_help=True)
 graph_app = typer.Typer(help="The fault graph: what memory holds.", no_args_is_help=True)
 train_app = typer.Typer(help="Fit models on this box.", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
 app.add_typer(graph_app, name="graph")
 app.add_typer(train_app, name="train")
-
-ConfigOption = Annotated[
-    Path, typer.Option("--config", "-c", envvar="BLACKSTART_CONFIG", help="Configuration file.", show_default=True)
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-DEFAULT_CONFIG = Path("/etc/blackstart/blackstart.toml")
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, default=str))
-
-
-def _print_table(title: str, rows: list[dict[str, Any]], columns: list[str]) -> None:
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*(str(row.get(column, "")) for column in columns))
-    Console().print(table)
-
-
-def _ask(config: Path, cmd: str, **arguments: object) -> Any:
-    from gateway.control import ask  # noqa: PLC0415 - the daemon's parts load only where they are needed
-
-    return ask(load(config).gateway.state_dir, cmd, **arguments)
 
 
 def _hush_libraries() -> None:
@@ -98,7 +71,7 @@ def check_config(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = Fa
     checked = load(config)
     summary = _summary(checked)
     if as_json:
-        _print_json(summary)
+        print_json(summary)
         return
     print(f"{config}: good. " + ", ".join(f"{count} {what}" for what, count in summary.items()))
 
@@ -115,11 +88,11 @@ def _summary(config: Config) -> dict[str, int]:
 @app.command()
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Links, points, alarms, outbox and journal of the running daemon."""
-    answer = _ask(config, "status")
+    answer = ask(config, "status")
     if as_json:
-        _print_json(answer)
+        print_json(answer)
         return
-    _print_table("links", answer["links"], list(answer["links"][0]))
+    print_table("links", answer["links"], list(answer["links"][0]))
     for key in ("points_by_quality", "thermal", "alarms_standing", "outbox", "journal", "core"):
         print(f"{key.replace('_', ' ')}: {answer[key]}")
 
@@ -127,40 +100,11 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
 @app.command()
 def alarms(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Standing alarms, the most severe first."""
-    rows = _ask(config, "alarms")
+    rows = ask(config, "alarms")
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
-    _print_table("standing alarms", rows, ["severity", "text", "stage", "acked_state", "event_time", "run_id"])
-
-
-@runs_app.command("list")
-def runs_list(
-    config: ConfigOption = DEFAULT_CONFIG,
-    limit: Annotated[int, typer.Option(min=1, max=500, help="Newest runs to show.")] = 50,
-    as_json: JsonOption = False,
-) -> None:
-    """Runs, newest first."""
-    rows = _ask(config, "runs", limit=limit)
-    if as_json:
-        _print_json(rows)
-        return
-    _print_table("runs", rows, ["run_id", "workflow", "state", "steps_done", "started"])
-
-
-@runs_app.command("show")
-def runs_show(
-    run_id: Annotated[str, typer.Argument(help="As shown by `blackstart runs list`.")],
-    config: ConfigOption = DEFAULT_CONFIG,
-    as_json: JsonOption = False,
-) -> None:
-    """One run with every step."""
-    row = _ask(config, "run", run_id=run_id)
-    if as_json:
-        _print_json(row)
-        return
-    print(f"{row['run_id']}: {row['workflow']}, {row['state']}")
-    _print_table("steps", row["steps"], ["key", "state", "attempts", "seq"])
+    print_table("standing alarms", rows, ["severity", "text", "stage", "acked_state", "event_time", "run_id"])
 
 
 @graph_app.command("show")
@@ -170,12 +114,12 @@ def graph_show(
     as_json: JsonOption = False,
 ) -> None:
     """Edges of the fault graph with their counts and sources."""
-    rows = _ask(config, "graph", limit=limit)
+    rows = ask(config, "graph", limit=limit)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     columns = ["etype", "src", "dst", "strength", "confirmed", "suspected", "background", "source"]
-    _print_table("fault graph", rows, columns)
+    print_table("fault graph", rows, columns)
 
 
 @app.command()
@@ -203,8 +147,8 @@ def verdict(
         "final_cause": cause,
         "note": note,
     }
-    answer = _ask(config, "verdict", run_id=run_id, verdict=content)
-    _print_json({"result": answer}) if as_json else print(answer)
+    answer = ask(config, "verdict", run_id=run_id, verdict=content)
+    print_json({"result": answer}) if as_json else print(answer)
 
 
 @app.command()
@@ -224,7 +168,7 @@ def diagnose(
 
     result = diagnose_values(h2=h2, ch4=ch4, c2h6=c2h6, c2h4=c2h4, c2h2=c2h2, co=co, co2=co2, age_years=age_years)
     if as_json:
-        _print_json({"votes": result.votes, "diagnosis": result.model_dump(mode="json")})
+        print_json({"votes": result.votes, "diagnosis": result.model_dump(mode="json")})
         return
     print(result.explanation)
 
@@ -252,7 +196,7 @@ def train_anomaly(
         "ignored_columns": report.ignored_columns,
     }
     if as_json:
-        _print_json(result)
+        print_json(result)
         return
     for key, value in result.items():
         print(f"{key.replace('_', ' ')}: {value}")
@@ -270,7 +214,7 @@ def write_schema_files(
         raise BadInput(f"{folder}: no such folder")
     write_schemas(folder)
     names = sorted(schemas())
-    _print_json(names) if as_json else print("\n".join(names))
+    print_json(names) if as_json else print("\n".join(names))
 
 
 @app.command()
@@ -286,7 +230,7 @@ def replay(
     _hush_libraries()
     report = asyncio.run(replay_file(csv, rows, seed))
     if as_json:
-        _print_json(report)
+        print_json(report)
         return
     from gateway.replay import report_text  # noqa: PLC0415
 

@@ -4,7 +4,6 @@ The same answers serve `blackstart … --json` and the tables of the command lin
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,9 +17,10 @@ from gateway.memory import edge_rows
 from gateway.poller import Poller
 from gateway.publisher import Publisher
 from gateway.reflex import Reflex
+from gateway.run_views import RunViews
 from gateway.verdicts import VerdictCommand, Verdicts
 from journal import Journal
-from journal.engine import UnknownRun, decode
+from journal.engine import decode
 
 __all__ = ("Views",)
 
@@ -53,7 +53,7 @@ class Views:
         return {
             "status": self.status,
             "runs": self.runs,
-            "run": self.run,
+            **RunViews(self._journal, self._desk).handlers(),
             "alarms": self.alarms,
             "graph": self.graph,
             "outbox": self.outbox,
@@ -109,16 +109,6 @@ class Views:
         rows = await self._journal.query("runs", limit=_limit(question))
         keep = ("run_id", "workflow", "state", "steps_done", "started", "changed")
         return [{name: row[name] for name in keep} for row in rows]
-
-    async def run(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        """One run with its steps and waits."""
-        run_id = str(question.get("run_id", ""))
-        try:
-            run = await self._desk.engine.run(run_id)
-            steps = await self._desk.engine.steps(run_id)
-        except UnknownRun as err:
-            raise BadInput(f"no run {run_id!r}; see `blackstart runs list`") from err
-        return asdict(run) | {"steps": [asdict(step) for step in steps[:ROWS_MAX]]}
 
     async def alarms(self, _: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Standing alarms, the most severe first."""

@@ -327,9 +327,10 @@ def read_state(connection: duckdb.DuckDBPyConnection) -> State:
     tail = connection.execute("SELECT epoch, seq, chain FROM event ORDER BY seq DESC LIMIT 1").fetchone()
     runs = connection.execute(
         "SELECT run_id, any_value(name) FILTER (kind = 'run.started'), min(seq), max(seq) FROM event WHERE run_id IN "
-        "(SELECT run_id FROM event WHERE kind = 'run.started' EXCEPT SELECT run_id FROM event WHERE kind IN (?, ?)) "
+        "(SELECT run_id FROM event WHERE starts_with(kind, 'run.') GROUP BY run_id "
+        "HAVING bool_or(kind = 'run.started') AND NOT list_contains(?, arg_max(kind, seq))) "
         "GROUP BY run_id ORDER BY min(seq)",
-        ENDED_KINDS,
+        [ENDED_KINDS],
     ).fetchall()
     hashes = connection.execute("SELECT hash FROM blob ORDER BY rowid DESC LIMIT ?", [MAX_KNOWN_BLOBS]).fetchall()
     return State(

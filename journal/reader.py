@@ -88,6 +88,13 @@ class Reader:
         """Every entry of one run within these numbers, in sequence order."""
         return self._records("run_id = ? AND seq BETWEEN ? AND ?", [run_id, first_seq, last_seq])
 
+    def histories(self, run_ids: Sequence[str], first_seq: int) -> dict[str, list[Record]]:
+        """Every entry of these runs from this number on, in sequence order, by run."""
+        found: dict[str, list[Record]] = {}
+        for record in self._records("seq >= ? AND run_id IN (SELECT unnest(?))", [first_seq, list(run_ids)]):
+            found.setdefault(record.run_id, []).append(record)
+        return found
+
     def find_run(self, key: str) -> str | None:
         """The run that was started with this key, if any."""
         sql = "SELECT run_id FROM event WHERE kind = 'run.started' AND key = ? ORDER BY seq LIMIT 1"

@@ -29,12 +29,13 @@ FAILED_KEPT_LONGER = 4  # times `max_age`: what went wrong is what people come b
 MAX_KEYS = 10_000  # of one kind whose newest entry stays; as many as `DuckStore.latest` hands out
 
 _EPISODE = "graph.episode"
-_ENGINE_KINDS = r"^(run|step|wait|timer|settle|outbox|journal)\."
+_ENGINE_KINDS = r"^(run|step|wait|timer|settle|child|code|outbox|journal)\."
 
 _PLAN = (
     f"""CREATE OR REPLACE TEMP TABLE span AS
         SELECT run_id, max(seq) AS unit, max(wall) AS changed, bool_or(kind = 'run.failed') AS failed
-        FROM event WHERE run_id <> '' GROUP BY run_id HAVING bool_or(kind IN {ENDED_KINDS})""",  # noqa: S608 - constants
+        FROM event WHERE run_id <> '' GROUP BY run_id
+        HAVING list_contains({list(ENDED_KINDS)}, arg_max(kind, seq) FILTER (starts_with(kind, 'run.')))""",  # noqa: S608 - constants
     f"""CREATE OR REPLACE TEMP TABLE stays AS
         SELECT seq FROM (
             SELECT kind, max(seq) AS seq FROM event

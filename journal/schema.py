@@ -7,12 +7,24 @@ Read by `writer` (tables), `store` (queries) and by people with SQL on a copy (v
 
 import hashlib
 
-__all__ = ("CREATE", "ENDED_KINDS", "QUERIES", "RECORD_COLUMNS", "SCHEMA_VERSION", "VIEWS", "VIEWS_HASH")
+__all__ = (
+    "CREATE",
+    "ENDED_KINDS",
+    "QUERIES",
+    "RECORD_COLUMNS",
+    "REOPENING_KINDS",
+    "SCHEMA_VERSION",
+    "VIEWS",
+    "VIEWS_HASH",
+)
 
 SCHEMA_VERSION = 1
 
-ENDED_KINDS = ("run.done", "run.failed")
-"""A run with one of these is over; every other run is open and goes on at boot."""
+ENDED_KINDS = ("run.done", "run.failed", "run.cancelled")
+"""A run whose newest `run.` row is one of these is over; every other run is open and goes on at boot."""
+
+REOPENING_KINDS = ("run.retried", "run.rewound")
+"""A run that was over is open again with one of these."""
 
 RECORD_COLUMNS = (
     "seq, epoch, epoch_us(wall) AS wall_us, boot, kind, run_id, key, name, arg_hash, payload, blob_hash, chain"

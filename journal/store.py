@@ -78,6 +78,11 @@ class DuckStore:
         return self._writer.epoch
 
     @property
+    def boot_id(self) -> str:
+        """Names the boot of the machine; empty where it is not known."""
+        return self._writer.boot_id
+
+    @property
     def counters(self) -> Counters:
         """What the writer has done; read-only."""
         return self._writer.counters
@@ -128,6 +133,10 @@ class DuckStore:
     async def history(self, run_id: str) -> list[Record]:
         """Every entry of one run, in sequence order."""
         return await self._call(lambda: self._writer.history(run_id))
+
+    async def histories(self, run_ids: Sequence[str]) -> dict[str, list[Record]]:
+        """Every entry of each of these runs, in sequence order, in one read; unknown runs are left out."""
+        return await self._call(lambda: self._writer.histories(run_ids))
 
     async def open_runs(self) -> list[OpenRun]:
         """Runs that were started and have not ended, in the order of their start."""

@@ -27,7 +27,7 @@ from journal.pages import MAX_BLOCKS, keep_pages
 from journal.reader import RETAINED, Chain, Reader, Row, SessionLost, Verification, microseconds
 from journal.rescue import Booted
 from journal.retention import Draft, complete
-from journal.schema import ENDED_KINDS
+from journal.schema import ENDED_KINDS, REOPENING_KINDS
 from journal.units import Counters, Limits, Unit, is_alarm
 
 __all__ = ("Counters", "Limits", "Unit", "Writer", "is_alarm")
@@ -50,7 +50,7 @@ class Writer:
         self._mark = booted.mark
         self._use(booted.connection)
         self._chain = Chain(key)
-        self._boot_id = boot_id
+        self.boot_id = boot_id
         self.limits = limits or Limits()
         self._ballast = Ballast(booted.folder, self.limits.ballast_bytes)
         self._seq = booted.last_seq  # the last number given, also to entries whose commit failed
@@ -276,6 +276,11 @@ class Writer:
         first, last = (run.first_seq, run.last_seq) if run is not None else (0, self._seq)
         return self.reader.history(run_id, first, last)
 
+    def histories(self, run_ids: Sequence[str]) -> dict[str, list[Record]]:
+        """Every entry of each of these runs, in sequence order, in one read."""
+        first = min((run.first_seq if (run := self._open_runs.get(one)) else 0 for one in run_ids), default=0)
+        return self.reader.histories(run_ids, first)
+
     def open_runs(self) -> list[OpenRun]:
         """Runs that have not ended, in the order of their start."""
         return sorted(self._open_runs.values(), key=lambda run: run.first_seq)
@@ -310,7 +315,7 @@ class Writer:
             if blob_hash not in self._known_blobs:
                 blobs[blob_hash] = payload
             payload = b""
-        text = (self._boot_id, entry.kind, entry.run_id, entry.key, entry.name, entry.arg_hash)
+        text = (self.boot_id, entry.kind, entry.run_id, entry.key, entry.name, entry.arg_hash)
         canonical = (self._seq, self.epoch, microseconds(wall), *text, payload, blob_hash)
         link = self._chain.link(head, canonical)
         return (self._seq, self.epoch, wall, *text, payload, blob_hash, link), link
@@ -378,7 +383,10 @@ class Writer:
             self._open_runs[entry.run_id] = OpenRun(
                 run_id=run.run_id, workflow=run.workflow, first_seq=run.first_seq, last_seq=seq
             )
-        elif entry.kind == "run.started":
+        elif entry.kind == "run.started" or entry.kind in REOPENING_KINDS:
+            first_seq = (
+                seq if entry.kind == "run.started" else 0
+            )  # where it began is not in memory: read from the first
             self._open_runs[entry.run_id] = OpenRun(
-                run_id=entry.run_id, workflow=entry.name, first_seq=seq, last_seq=seq
+                run_id=entry.run_id, workflow=entry.name, first_seq=first_seq, last_seq=seq
             )

@@ -8,9 +8,18 @@
     replay     the gate: outcomes reach a body one at a time in recorded order
     timers     one heap of deadlines
     waits      durable waits of a run
+    lives      the lives of the process: awake time, deaths, steps of the clock
     run        one run in memory: commit, release, ending
     steps      one step: attempts, deadline, effect class
+    source     a body as a hash
     declare    @workflow, @checkpoint, branches
+    residence  which runs are in memory, which are parked
+    revise     cancel, retry, rewind, fork, reconcile
+    schedules  runs that the clock starts
+    cron       five fields -> times
+    upgrade    new code under open runs
+    children   runs that other runs wait for
+    queues     runs that wait for their turn
     api        what bodies and steps call
     engine     start, resume, answer, result, close
     memory_store  the Store's twin for tests
@@ -25,6 +34,7 @@ from journal.engine.api import (
     emit_entry,
     idempotency_key,
     now,
+    patched,
     random,
     services,
     settle,
@@ -34,6 +44,7 @@ from journal.engine.api import (
     wait_first,
     wait_for,
 )
+from journal.engine.children import start_child, submit_child
 from journal.engine.codec import decode, encode
 from journal.engine.declare import Branch, Checkpoint, Workflow, checkpoint, workflow
 from journal.engine.engine import Engine
@@ -44,11 +55,14 @@ from journal.engine.errors import (
     EngineError,
     InDoubt,
     Nondeterministic,
+    NotRevisable,
     NotStarted,
     OutsideRun,
     PayloadTooLarge,
+    RunCancelled,
     RunFailed,
     RunPaused,
+    RunQuarantined,
     RunStopped,
     SettleFailed,
     StepFailed,
@@ -57,18 +71,23 @@ from journal.engine.errors import (
     UnknownRun,
     UnlabelledBranch,
     WaitExpired,
+    WouldRepeat,
 )
 from journal.engine.history import RunState, RunView, StepState, StepView
 from journal.engine.identity import RunInfo
 from journal.engine.memory_store import MemoryStore, SimulatedCrash
-from journal.engine.ports import Clock, Entry, Kind, OpenRun, Record, StepObserver, Store
+from journal.engine.ports import Clock, ClockSources, Entry, Kind, OpenRun, Record, StepObserver, Store
+from journal.engine.queues import Queue
+from journal.engine.schedules import Schedule
 from journal.engine.steps import Effect
+from journal.engine.upgrade import Incompatible
 
 __all__ = (
     "BadAnswer",
     "Branch",
     "Checkpoint",
     "Clock",
+    "ClockSources",
     "CodecError",
     "Effect",
     "Engine",
@@ -76,20 +95,26 @@ __all__ = (
     "EngineError",
     "Entry",
     "InDoubt",
+    "Incompatible",
     "Kind",
     "MemoryStore",
     "Nondeterministic",
+    "NotRevisable",
     "NotStarted",
     "OpenRun",
     "OutsideRun",
     "PayloadTooLarge",
+    "Queue",
     "Record",
+    "RunCancelled",
     "RunFailed",
     "RunInfo",
     "RunPaused",
+    "RunQuarantined",
     "RunState",
     "RunStopped",
     "RunView",
+    "Schedule",
     "SettleFailed",
     "Settled",
     "SimulatedCrash",
@@ -104,6 +129,7 @@ __all__ = (
     "UnlabelledBranch",
     "WaitExpired",
     "Workflow",
+    "WouldRepeat",
     "checkpoint",
     "current_run",
     "decode",
@@ -112,10 +138,13 @@ __all__ = (
     "encode",
     "idempotency_key",
     "now",
+    "patched",
     "random",
     "services",
     "settle",
     "sleep",
+    "start_child",
+    "submit_child",
     "timeout",
     "uuid",
     "wait_first",

@@ -8,7 +8,7 @@ import contextlib
 import functools
 import random as _random
 import uuid as _uuid
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar, overload
@@ -21,11 +21,11 @@ from journal.engine.errors import (
     UnlabelledBranch,
     WaitExpired,
 )
+from journal.engine.history import Outcome
 from journal.engine.identity import RunInfo, Scope, StepFrame, Tracked, here, scope_of
 from journal.engine.ports import Entry, Kind
 from journal.engine.replay import Op
 from journal.engine.run import Run
-from journal.engine.timers import Timer, due_wall
 from journal.engine.waits import Wait
 
 __all__ = (
@@ -35,6 +35,7 @@ __all__ = (
     "emit_entry",
     "idempotency_key",
     "now",
+    "patched",
     "random",
     "services",
     "settle",
@@ -196,6 +197,16 @@ def now() -> datetime:
     return run_of(scope_of("now")).gate.now
 
 
+def patched(change: str) -> bool:
+    """In a body: True where this run goes by the changed code, False where its record is older than the change.
+
+    Guard a change of a body with it while runs of the old code are open: `if patched("ask twice"): ... else: ...`.
+    The answer is recorded, and the same at each call of the run.
+    """
+    check_label(change)
+    return run_of(scope_of("patched")).patched(change)
+
+
 def random() -> float:
     """A number in [0, 1), the same in every replay: from the run's id and the place in its body."""
     return _random.Random(_seed("random")).random()  # noqa: S311 - replayable chance, no secret
@@ -250,30 +261,32 @@ class _DurableTimer:
     def __init__(self, run: Run, remaining_s: float) -> None:
         self._run = run
         self._remaining_s = remaining_s
-        self._timer: Timer | None = None
 
     def begin(self, op: Op) -> None:
         """Set it, live; one that the journal holds goes on."""
         run, remaining_s = self._run, self._remaining_s
         known = run.history.timers.get(op.key)
-        wall = None if known is None else known["due_wall"]
-        self._timer = run.core.timers.after(
-            remaining_s, lambda: self._commit(op, Kind.STEP_DONE, {"value": None}), wall=wall
-        )
+        plan = run.core.timers.plan(remaining_s) if known is None else known
+        op.timer = run.deadline(op.key, plan, lambda: self._commit(op, Kind.STEP_DONE, {"value": None}))
         if known is None:
-            plain = {"remaining_s": remaining_s, "due_wall": due_wall(run.core.clock, remaining_s)}
-            self._commit(op, Kind.TIMER_SET, plain)
+            self._commit(op, Kind.TIMER_SET, plan)
+        else:
+            run.gate.rest(op)
 
-    def leave(self, _: Op) -> None:
+    def leave(self, op: Op) -> None:
         """The body no longer waits."""
-        if self._timer is not None:
-            self._timer.cancel()
+        if op.timer is not None:
+            op.timer.cancel()
 
     def _commit(self, op: Op, kind: Kind, plain: dict[str, Any]) -> None:
         run = self._run
         entry = run.entry(kind, plain, key=op.key, name=op.name, arg_hash=op.arg_hash)
-        work: Coroutine[Any, Any, None] = run.append([entry]) if kind is Kind.TIMER_SET else run.commit(op, [entry])
+        work = self._set(op, entry) if kind is Kind.TIMER_SET else run.commit(op, [entry])
         run.spawn(work, None, f"{run.info.run_id}/{op.key}.{kind}")
+
+    async def _set(self, op: Op, entry: Entry) -> None:
+        await self._run.append([entry])
+        self._run.gate.rest(op)
 
 
 async def _journal_settling(
@@ -284,16 +297,18 @@ async def _journal_settling(
         {"label": one.label, "ok": one.ok, "error": None if one.error is None else type(one.error).__name__}
         for one in settled
     ]
-    plain = {"branches": rows, "winner": winner}
+    plain = {"branches": rows, "paths": paths, "winner": winner}
+
+    def holds(outcome: Outcome) -> bool:
+        return {name: outcome.plain[name] for name in plain} == plain
 
     def begin(op: Op) -> None:
         entry = run.entry(Kind.SETTLE_DONE, plain, key=op.key, name=op.name, arg_hash=op.arg_hash)
         run.spawn(run.commit(op, [entry]), None, f"{run.info.run_id}/{op.key}")
 
-    outcome = await run.perform(scope, name, value_hash([name, paths]), begin)
-    recorded = {"branches": outcome.plain["branches"], "winner": outcome.plain["winner"]}
-    if recorded != plain:
-        run.mismatch(f"{name} was recorded as {recorded}; the branches now give {plain}")
+    outcome = await run.perform(scope, name, value_hash([name, paths]), begin, accepts=holds)
+    if not holds(outcome):
+        run.mismatch(f"{name} was recorded as {outcome.plain}; the branches now give {plain}")
         raise asyncio.CancelledError
 
 

@@ -18,9 +18,10 @@ from journal.engine.history import Outcome
 from journal.engine.identity import Scope, Tracked, here, scope_of
 from journal.engine.ports import Kind
 from journal.engine.run import Run
+from journal.engine.source import code_hash
 from journal.engine.steps import Effect, StepSpec, begin_step, left_while_begun
 
-__all__ = ("Branch", "Checkpoint", "Workflow", "check_label", "checkpoint", "run_of", "workflow")
+__all__ = ("Branch", "Checkpoint", "Workflow", "check_label", "checkpoint", "run_of", "submit", "workflow")
 
 LABEL_CHARS_MAX = 64  # a label is part of every key under it
 
@@ -78,17 +79,15 @@ class Checkpoint(Generic[P, R]):
 
     def submit(self, *args: Any, label: str | None = None, **kwargs: Any) -> Branch[R]:
         """Start the step as a branch of its own, named `label` or `t<n>`."""
-        scope = scope_of(f"{self.spec.name}.submit")
-        if label is not None:
-            check_label(label)
-        child = scope.child(label)
-        coro = Tracked(self._run(child, [], args, kwargs), child)
-        return Branch(asyncio.get_running_loop().create_task(coro), child.path)
+        own: list[object] = []
+        coro = self._run(None, own, args, kwargs)
+        own.append(coro)
+        return submit(coro, f"{self.spec.name}.submit", label)
 
     async def _run(self, called: object, own: list[object], args: Any, kwargs: Any) -> R:
         name = self.spec.name
         scope = scope_of(f"step {name!r}")
-        if called is not scope and not (own and scope.coro is own[0]):
+        if called is not scope and not (own and scope.holds_alone(own[0])):
             own.clear()
             raise UnlabelledBranch(
                 f"step {name!r} was called in {_place(called)} and is awaited in {_place(scope)}: call it in the task "
@@ -107,6 +106,7 @@ class Checkpoint(Generic[P, R]):
             arg_hash,
             functools.partial(begin_step, run, self.spec, self.shape, body),
             on_abandon=functools.partial(left_while_begun, run),
+            is_step=True,
         )
         return self._value(run, outcome)
 
@@ -140,10 +140,12 @@ def checkpoint(
 class Workflow(Generic[P, R]):
     """A durable function: started by `Engine.start`, resumed by `Engine.resume`."""
 
-    def __init__(self, name: str, version: int, fn: Callable[P, Coroutine[Any, Any, R]]) -> None:
+    def __init__(self, name: str, version: int, fn: Callable[P, Coroutine[Any, Any, R]], *, pinned: bool) -> None:
+        self.pinned = pinned
         self.name = name
         self.version = version
         self.body = fn
+        self.code = ""  # until `read_source`
         self.signature = inspect.signature(fn)
         if any(p.kind is inspect.Parameter.KEYWORD_ONLY for p in self.signature.parameters.values()):
             raise TypeError(f"workflow {name}: arguments are positional; {self.signature} has keyword-only ones")
@@ -152,6 +154,11 @@ class Workflow(Generic[P, R]):
     def result(self) -> TypeAdapter[R]:
         """What reads the stored result back."""
         return adapter(self._hints.get("return", Any))
+
+    async def read_source(self) -> None:
+        """Make `code` the hash of its source, once; beside the loop, since it reads files."""
+        if not self.code:
+            self.code = await asyncio.to_thread(code_hash, self.body) or "-"
 
     def read_arguments(self, plain: Sequence[object]) -> list[Any]:
         """Stored arguments as the annotated types.  Raises Undecodable where they do not fit."""
@@ -172,9 +179,28 @@ class Workflow(Generic[P, R]):
         return typing.get_type_hints(self.body, include_extras=True)
 
 
-def workflow(name: str, *, version: int = 1) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Workflow[P, R]]:
-    """Make an async function a workflow.  Its body does nothing but steps, the engine's waits, and plain logic."""
-    return lambda fn: Workflow(name, version, fn)
+def workflow(
+    name: str, *, version: int = 1, pinned: bool = False
+) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Workflow[P, R]]:
+    """Make an async function a workflow.  Its body does nothing but steps, the engine's waits, and plain logic.
+
+    Several versions of one name may be registered: an open run goes on with its own, else with the newest that its
+    record fits.  A `pinned` one takes over no run of another version.
+    """
+    return lambda fn: Workflow(name, version, fn, pinned=pinned)
+
+
+def submit(coro: Coroutine[Any, Any, R], what: str, label: str | None) -> Branch[R]:
+    """Start `coro` as a branch of the running workflow task."""
+    try:
+        scope = scope_of(what)
+        if label is not None:
+            check_label(label)
+    except BaseException:
+        coro.close()
+        raise
+    child = scope.child(label)
+    return Branch(asyncio.get_running_loop().create_task(Tracked(coro, child)), child.path)
 
 
 def run_of(scope: Scope) -> Run:

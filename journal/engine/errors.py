@@ -14,9 +14,13 @@ EngineError
 ├── BadAnswer           an answer that does not fit the wait's type; nothing was recorded
 ├── UnknownRun          no such run
 ├── EngineClosed        the engine was closed before the run ended
+├── NotRevisable        retry, fork or rewind of a run that goes on, or at a step that it does not have
+├── WouldRepeat         a revision would run AT_MOST_ONCE steps again; `steps` lists them
 └── RunStopped          a run that ended or was held without a value
     ├── RunFailed       its body raised
+    ├── RunCancelled    somebody cancelled it
     ├── RunPaused       a step ran out of retries
+    ├── RunQuarantined  the process died three times while its step was in flight
     ├── InDoubt         an AT_MOST_ONCE step may or may not have had its effect
     └── Nondeterministic  its code asks for something else than what was recorded
 """
@@ -28,11 +32,14 @@ __all__ = (
     "EngineError",
     "InDoubt",
     "Nondeterministic",
+    "NotRevisable",
     "NotStarted",
     "OutsideRun",
     "PayloadTooLarge",
+    "RunCancelled",
     "RunFailed",
     "RunPaused",
+    "RunQuarantined",
     "RunStopped",
     "SettleFailed",
     "StepFailed",
@@ -41,6 +48,7 @@ __all__ = (
     "UnknownRun",
     "UnlabelledBranch",
     "WaitExpired",
+    "WouldRepeat",
 )
 
 
@@ -111,6 +119,18 @@ class EngineClosed(EngineError):
     """The engine was closed before the run ended; the run stays open in the journal."""
 
 
+class NotRevisable(EngineError):
+    """Retry, fork or rewind of a run that goes on, or at a step that it does not have."""
+
+
+class WouldRepeat(EngineError):
+    """A revision would run AT_MOST_ONCE steps again; nothing was changed."""
+
+    def __init__(self, steps: tuple[str, ...]) -> None:
+        super().__init__(f"AT_MOST_ONCE steps would run again: {', '.join(steps)}")
+        self.steps = steps
+
+
 class RunStopped(EngineError):
     """A run ended or is held without a value."""
 
@@ -125,8 +145,16 @@ class RunFailed(RunStopped):
     """The workflow's body raised."""
 
 
+class RunCancelled(RunStopped):
+    """Somebody cancelled it."""
+
+
 class RunPaused(RunStopped):
     """A step ran out of retries; the run waits for a person."""
+
+
+class RunQuarantined(RunStopped):
+    """The process died three times within one boot while the run's step was in flight."""
 
 
 class InDoubt(RunStopped):

@@ -10,6 +10,7 @@ share a scope (and swap results after a crash), so a scope also knows its task, 
 
 import asyncio
 import contextvars
+import inspect
 import sys
 import zlib
 from collections.abc import Callable, Coroutine, Generator
@@ -24,7 +25,7 @@ __all__ = ("BranchFactory", "RunInfo", "Scope", "StepFrame", "Tracked", "here", 
 
 T = TypeVar("T")
 
-_AS_COMPLETED = ("as_completed", "_AsCompletedIterator")  # until Python 3.12, and since
+_MAKERS = ("as_completed", "_AsCompletedIterator", "wait_for")  # as_completed is a class since Python 3.13
 FRAMES_TO_SEARCH = 8  # as_completed is at most five frames above the factory on Python 3.11 to 3.13
 
 
@@ -61,7 +62,7 @@ class Host(Protocol):
 class Scope:
     """The place of one task in its run, with counters of its own."""
 
-    __slots__ = ("_children", "_labels", "_names", "coro", "host", "path", "task", "trouble", "waiting")
+    __slots__ = ("_labels", "_names", "coro", "host", "path", "task", "trouble", "waiting")
 
     def __init__(self, host: Host, path: str, trouble: str = "") -> None:
         self.host = host
@@ -71,8 +72,7 @@ class Scope:
         self.task: asyncio.Task[Any] | None = None
         self.waiting: asyncio.Future[Any] | None = None  # what the task is suspended on
         self._names: dict[str, int] = {}
-        self._labels: dict[str, int] = {}
-        self._children = 0
+        self._labels: dict[str, int] = {"": 0}  # how often each was used; "": children without one
 
     def next_key(self, name: str) -> str:
         """The key of the next operation of this name."""
@@ -82,12 +82,23 @@ class Scope:
     def child(self, label: str | None = None) -> "Scope":
         """The scope of a task made by this one: `t<n>`, or the label, numbered from its second use."""
         if label is None:
-            self._children += 1
-            label = f"t{self._children}"
+            self._labels[""] += 1
+            label = f"t{self._labels['']}"
         else:
             self._labels[label] = number = self._labels.get(label, 0) + 1
             label = label if number == 1 else f"{label}~{number}"
         return Scope(self.host, self._within(label))
+
+    def stand_in(self) -> "Scope":
+        """A scope for a task that does this one's work while it waits: same place, same counters."""
+        scope = Scope(self.host, self.path)
+        scope._names, scope._labels = self._names, self._labels
+        return scope
+
+    def holds_alone(self, coro: object) -> bool:
+        """True when the coroutine is all that the task runs, by itself or within `asyncio.wait_for`."""
+        code = getattr(self.coro, "cr_code", None)
+        return self.coro is coro or (code is asyncio.wait_for.__code__ and not self._names and not self._labels[""])
 
     def blocked(self) -> bool:
         """True when the task is suspended on something that has not happened."""
@@ -230,10 +241,13 @@ class BranchFactory:
 
 
 def _branch(creator: Scope) -> Scope:
+    maker = _asyncio_function() if creator.task is asyncio.current_task() else ""
+    if maker == "wait_for" and not creator.trouble:
+        return creator.stand_in()  # until Python 3.11 it makes a task, since 3.12 it awaits in place: one key for both
     scope = creator.child()
     if creator.task is not asyncio.current_task():
         scope.trouble = "its task was created from a callback or by an unlabelled task: create it in the body itself"
-    elif _called_by_as_completed():
+    elif maker:
         scope.trouble = (
             "asyncio.as_completed starts bare coroutines in no fixed order: hand it tasks "
             "(asyncio.create_task) or branches (.submit(...).task)"
@@ -243,16 +257,19 @@ def _branch(creator: Scope) -> Scope:
     return scope
 
 
-def _called_by_as_completed() -> bool:
+def _asyncio_function() -> str:
+    """Which of the functions that make tasks in their own way is making this one; empty for none of them."""
     frame: FrameType | None = sys._getframe(3)  # noqa: SLF001 - its caller's caller's caller made the task
     for _ in range(FRAMES_TO_SEARCH):
         if frame is None:
-            return False
+            return ""
         code = frame.f_code
-        if code.co_filename == asyncio.tasks.__file__ and code.co_qualname.startswith(_AS_COMPLETED):
-            return True
+        if code.co_filename == asyncio.tasks.__file__ and code.co_qualname.startswith(_MAKERS):
+            return code.co_name if code.co_name == "wait_for" else "as_completed"
+        if code.co_flags & inspect.CO_COROUTINE:
+            return ""  # the body's own code made it
         frame = frame.f_back
-    return False
+    return ""
 
 
 def spawn(coro: Coroutine[Any, Any, T], place: Scope | StepFrame | None, name: str) -> "asyncio.Task[T]":

@@ -13,7 +13,7 @@ from journal.engine.ports import Clock, Entry, Kind, OpenRun, Record
 
 __all__ = ("MemoryStore", "SimulatedCrash")
 
-_ENDS = (Kind.RUN_DONE, Kind.RUN_FAILED)
+_ENDS = (Kind.RUN_DONE, Kind.RUN_FAILED, Kind.RUN_CANCELLED)
 
 
 class SimulatedCrash(OSError):
@@ -32,13 +32,16 @@ class MemoryStore:
         crash_at: int | None = None,
         keep_at_crash: bool = False,
     ) -> None:
-        self.records = list(records)
+        self.records: list[Record] = []
+        self._by_run: dict[str, list[Record]] = {}
+        self._by_key: dict[str, str] = {}
+        self._index(records)
         self.appends = 0
         self._clock = clock
         self._epoch = epoch
         self._crash_at = crash_at
         self._keep_at_crash = keep_at_crash
-        self._dead = False
+        self.dead = False
 
     @property
     def epoch(self) -> int:
@@ -47,35 +50,44 @@ class MemoryStore:
 
     async def append(self, entries: Sequence[Entry]) -> list[int]:
         """See Store.  Raises SimulatedCrash at the chosen call and after it."""
-        if self._dead:
+        if self.dead:
             raise SimulatedCrash("the store is gone")
         self.appends += 1
-        self._dead = self.appends == self._crash_at
-        seqs = self._keep(entries, self._clock.now()) if self._keep_at_crash or not self._dead else []
+        self.dead = self.appends == self._crash_at
+        seqs = self._keep(entries, self._clock.now()) if self._keep_at_crash or not self.dead else []
         await asyncio.sleep(0)  # as a real flush, the answer comes later than the call
         if self.appends == self._crash_at and not seqs:
             raise SimulatedCrash("the append failed")
-        if self._dead:
+        if self.dead:
             raise SimulatedCrash("the acknowledgement was lost")
         return seqs
 
     async def history(self, run_id: str) -> list[Record]:
         """See Store."""
-        return [record for record in self.records if record.run_id == run_id]
+        return list(self._by_run.get(run_id, ()))
+
+    async def histories(self, run_ids: Sequence[str]) -> dict[str, list[Record]]:
+        """See Store."""
+        return {one: list(self._by_run[one]) for one in run_ids if one in self._by_run}
+
+    async def latest(self, kind: str, *, limit: int) -> list[Record]:
+        """See Store."""
+        newest = {record.key: record for record in self.records if record.kind == kind}
+        return sorted(newest.values(), key=lambda record: record.seq)[-limit:]
 
     async def open_runs(self) -> list[OpenRun]:
         """See Store."""
-        ended = {record.run_id for record in self.records if record.kind in _ENDS}
+        newest = {record.run_id: record.kind for record in self.records if record.kind.startswith("run.")}
         last = {record.run_id: record.seq for record in self.records}
         return [
             OpenRun(run_id=one.run_id, workflow=one.name, first_seq=one.seq, last_seq=last[one.run_id])
             for one in self.records
-            if one.kind == Kind.RUN_STARTED and one.run_id not in ended
+            if one.kind == Kind.RUN_STARTED and newest[one.run_id] not in _ENDS
         ]
 
     async def find_run(self, key: str) -> str | None:
         """See Store."""
-        return next((one.run_id for one in self.records if one.kind == Kind.RUN_STARTED and one.key == key), None)
+        return self._by_key.get(key)
 
     def _keep(self, entries: Sequence[Entry], wall: datetime) -> list[int]:
         first = len(self.records) + 1
@@ -93,5 +105,13 @@ class MemoryStore:
             )
             for index, entry in enumerate(entries)
         ]
-        self.records += kept
+        self._index(kept)
         return [record.seq for record in kept]
+
+    def _index(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self.records.append(record)
+            if record.run_id:
+                self._by_run.setdefault(record.run_id, []).append(record)
+            if record.kind == Kind.RUN_STARTED:
+                self._by_key.setdefault(record.key, record.run_id)

@@ -7,7 +7,7 @@ in memory and leaves it open in the journal: the next `resume` goes on from what
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -15,27 +15,34 @@ from journal.engine.codec import decode, encode
 from journal.engine.errors import (
     CodecError,
     EngineClosed,
+    EngineError,
     InDoubt,
     Nondeterministic,
+    RunCancelled,
     RunFailed,
     RunPaused,
+    RunQuarantined,
     SettleFailed,
     StepFailed,
+    WouldRepeat,
 )
-from journal.engine.history import History, Outcome
+from journal.engine.history import CANCEL_KEY, History, Outcome
 from journal.engine.identity import Scope, StepFrame, spawn
 from journal.engine.ports import Clock, Entry, Kind, StepObserver, Store
 from journal.engine.replay import Gate, Op
-from journal.engine.timers import Timers
+from journal.engine.timers import Timer, Timers
 from journal.engine.waits import Waits
 
-__all__ = ("Core", "Run")
+__all__ = ("Core", "Ending", "Parked", "Run")
 
 STOP_S_MAX = 5.0  # a body or step that has not left after cancellation is named in the log and left behind
+DEATHS_MAX = 3  # one may be the power, two bad luck
 _ADVICE = (
     "Bring back the code that made the record, or give the changed workflow a new name so that only new runs use it; "
     "a body must take time, chance and waiting from the engine alone"
 )
+
+_OVER = (Kind.RUN_DONE, Kind.RUN_FAILED, Kind.RUN_CANCELLED)
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -51,30 +58,63 @@ class Core:
     services: object
     observer: StepObserver
     not_started: tuple[type[BaseException], ...]
+    cleanup_s: float  # what a cancelled run has to clean up
+    park_above_s: float  # a run that waits for longer leaves memory
     ended: Callable[["Run"], None]
+    deaths_since: Callable[[int], int] = lambda _: 0  # process deaths behind a row, within this boot
+    children: object = None  # `children.Children`, once there is one
 
 
 @dataclass(frozen=True, slots=True)
-class _Ending:
+class Ending:
+    """How a run stops."""
+
     kind: Kind | None  # None: the run stays open in the journal
     plain: dict[str, Any] = field(default_factory=dict)
     error: BaseException | None = None  # for whoever waits for the result
 
 
+class Parked(EngineError):
+    """The run has left memory and goes on by itself; nobody outside the engine sees this."""
+
+
 class Run:
     """See the module."""
 
-    def __init__(self, core: Core, history: History, program: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    def __init__(
+        self,
+        core: Core,
+        history: History,
+        program: Callable[[], Coroutine[Any, Any, Any]],
+        deadlines: dict[str, Timer] | None = None,
+    ) -> None:
         self.core = core
         self.history = history
-        self.gate = Gate(self, history, mismatch=self._report_mismatch)
+        self._cancelled = Op(CANCEL_KEY, "cancel", "", lambda _: None, self._tell_body)
+        self.gate = Gate(
+            self,
+            history,
+            cancel=self._cancelled,
+            mismatch=self._report_mismatch,
+            repeats=self._report_repeat,
+            quiet=self._park,
+            suspect=self._quarantine,
+        )
+        self.over = False  # its end is durable
+        self._cancelling: dict[str, Any] | None = None  # who and why, once the body was told
+        self._cleanup: Timer | None = None
+        self._repeats: list[str] = []
+        self._patches: dict[str, bool] = {}
+        self.pins = 0  # who is about to hand it something: it stays in memory
+        self.parked: dict[str, Timer] | None = None  # its deadlines, once it leaves memory to wait
+        self._deadlines = deadlines or {}
         self.info = self.gate.info
         self.waits = Waits(self)
         self.ended: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._program = program
         self._main: asyncio.Task[Any] | None = None
         self._background: set[asyncio.Task[Any]] = set()
-        self._ending: _Ending | None = None
+        self._ending: Ending | None = None
         self._doubt: InDoubt | None = None
         self._closer: asyncio.Task[None] | None = None
 
@@ -121,13 +161,20 @@ class Run:
             on_durable(self.info.run_id, op.key)
         self.gate.ready(ticket, outcome or Outcome(Kind(entries[0].kind), decode(entries[0].payload)))
 
+    def deadline(self, key: str, plan: Mapping[str, Any], callback: Callable[[], None]) -> Timer:
+        """A timer of an operation; one that stood while the run was parked goes on."""
+        stood = self._deadlines.pop(key, None)
+        if stood is not None:
+            return self.core.timers.again(stood, callback)
+        return self.core.timers.restore(plan, callback)
+
     def spawn(
         self, coro: Coroutine[Any, Any, T], place: StepFrame | None, name: str, *, guard: bool = True
     ) -> "asyncio.Task[T]":
         """A task of the engine for this run; with `guard` its error (the store's, or a bug) stops the run."""
         task = spawn(coro, place, name)
         self._background.add(task)
-        task.add_done_callback(self._guarded_ended if guard else self._background.discard)
+        task.add_done_callback(self._guarded_ended if guard else self._unguarded_ended)
         return task
 
     async def doubt(self, op: Op, error: dict[str, str]) -> None:
@@ -136,7 +183,18 @@ class Run:
         entry = self.entry(Kind.STEP_IN_DOUBT, {"error": told}, key=op.key, name=op.name, arg_hash=op.arg_hash)
         await self.append([entry])
         self._doubt = InDoubt(self.info.run_id, told["type"], told["message"])
-        self._stop(_Ending(None, error=self._doubt))
+        self._stop(Ending(None, error=self._doubt))
+
+    async def cancel(self, by: str, reason: str) -> bool:
+        """Tell the body, durably and in its place among the outcomes; False where it was told or has ended."""
+        if self._ending is not None or self._cancelling is not None or self._cancelled.resting:
+            return False
+        self._cancelled.resting = True
+        plain = {"by": by, "reason": reason}
+        await self.commit(
+            self._cancelled, [self.entry(Kind.RUN_CANCELLING, plain, key=self.info.key, name=self.info.workflow)]
+        )
+        return True
 
     def mismatch(self, message: str) -> None:
         """The code asks for something else than was recorded: hold the run."""
@@ -144,23 +202,106 @@ class Run:
 
     def close(self) -> "asyncio.Task[None] | None":
         """Stop in memory, stay open in the journal; returns what to wait for."""
-        self._stop(_Ending(None, error=EngineClosed(f"run {self.info.run_id} is open; the engine was closed")))
+        self._stop(Ending(None, error=EngineClosed(f"run {self.info.run_id} is open; the engine was closed")))
         if self._ending is not None and self._ending.kind is None:
             for task in self._background:
                 task.cancel()
         return self._closer
 
+    def _tell_body(self, outcome: Outcome) -> None:
+        assert self._main is not None
+        self._cancelling = outcome.plain
+        self._main.cancel()
+        self._cleanup = self.core.timers.after(
+            self.core.cleanup_s,
+            lambda: self._stop(self._was_cancelled(f"clean-up did not end within {self.core.cleanup_s:g} s")),
+        )
+
+    def _was_cancelled(self, trouble: str = "") -> Ending:
+        assert self._cancelling is not None
+        by, reason = self._cancelling["by"], self._cancelling["reason"]
+        message = "; ".join(part for part in (f"by {by or 'nobody named'}", reason, trouble) if part)
+        error = RunCancelled(self.info.run_id, "Cancelled", message)
+        return Ending(Kind.RUN_CANCELLED, {"error": _data("Cancelled", message)}, error)
+
+    def _quarantine(self, keys: list[str]) -> bool:
+        """The run is about to begin again what was in flight when it was last seen: not after so many deaths."""
+        deaths = self.core.deaths_since(self.history.last_seq)
+        if deaths < DEATHS_MAX:
+            return False
+        message = (
+            f"the process died {deaths} times within one boot while {', '.join(keys)} ran: find out why, then retry"
+        )
+        _log.error("run %s is quarantined: %s", self.info.run_id, message)
+        error = RunQuarantined(self.info.run_id, "Quarantined", message)
+        self._stop(Ending(Kind.RUN_QUARANTINED, {"error": _data("Quarantined", message)}, error))
+        return True
+
+    def _report_repeat(self, key: str) -> None:
+        """A revised run asks for an AT_MOST_ONCE step with other arguments: hold it, with the list of these."""
+        if not self._repeats:
+            asyncio.get_running_loop().call_soon(self._hold_repeats)
+        self._repeats.append(key)
+
+    def _hold_repeats(self) -> None:
+        message = str(WouldRepeat(tuple(self._repeats)))
+        error = RunPaused(self.info.run_id, "WouldRepeat", message)
+        self._stop(Ending(Kind.RUN_PAUSED, {"error": _data("WouldRepeat", message)}, error))
+
     def _report_mismatch(self, message: str) -> None:
         text = f"{self.info.workflow}: {message}. {_ADVICE}"
         _log.error("run %s is nondeterministic: %s", self.info.run_id, text)
         error = Nondeterministic(self.info.run_id, "Nondeterministic", text)
-        self._stop(_Ending(Kind.RUN_NONDETERMINISTIC, {"error": _data("Nondeterministic", text)}, error))
+        self._stop(Ending(Kind.RUN_NONDETERMINISTIC, {"error": _data("Nondeterministic", text)}, error))
+
+    @property
+    def leaving(self) -> bool:
+        """True once it stops, for whatever reason."""
+        return self._ending is not None
+
+    @property
+    def leaves_for_now(self) -> bool:
+        """True where it stops, but is not over."""
+        return self._ending is not None and self._ending.kind not in _OVER
+
+    def patched(self, change: str) -> bool:
+        """Whether this run goes by the changed code; see `api.patched`."""
+        known = self._patches.get(change)
+        if known is None:
+            recorded = change in self.history.patches
+            known = self._patches[change] = recorded or self.gate.at_end()
+            if known and not recorded and not self.gate.dry:
+                row = self.entry(Kind.CODE_PATCHED, {"change": change}, key=f"~patch/{change}", name="patched")
+                self.spawn(self.append([row]), None, f"{self.info.run_id}.patched")
+        return known
+
+    def unpin(self) -> None:
+        """It may leave memory again."""
+        self.pins -= 1
+        self.gate.poke()
+
+    async def gone(self) -> None:
+        """Wait until it has left memory, once it is leaving."""
+        if self._closer is not None:
+            await asyncio.wait({self._closer})
+            await asyncio.sleep(0)  # its callbacks
+
+    def _park(self) -> None:
+        deadlines = self.gate.deadlines()
+        near = any(self.core.timers.remaining_s(timer) < self.core.park_above_s for timer in deadlines.values())
+        if not (self.pins or self._background or self._ending or self._cancelling or near):
+            self.parked = deadlines
+            self._stop(Ending(None, error=Parked(self.info.run_id)))
+
+    def _unguarded_ended(self, task: "asyncio.Task[Any]") -> None:
+        self._background.discard(task)
+        self.gate.poke()
 
     def _guarded_ended(self, task: "asyncio.Task[Any]") -> None:
-        self._background.discard(task)
+        self._unguarded_ended(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("run %s stops until the next resume", self.info.run_id, exc_info=error)
-            self._stop(_Ending(None, error=error))
+            self._stop(Ending(None, error=error))
 
     def _body_ended(self, main: "asyncio.Task[Any]") -> None:
         cancelled = main.cancelled()
@@ -170,37 +311,41 @@ class Run:
         unasked = self.gate.left_over()
         if unasked:
             self._report_mismatch(unasked)
+        elif self._cancelling is not None:
+            self._stop(self._was_cancelled("" if error is None else f"clean-up failed: {error!r}"))
         elif cancelled:
             # By whoever takes the loop down without close(): no end of the run, it goes on at the next resume.
-            self._stop(_Ending(None, error=EngineClosed(f"run {self.info.run_id} is open; its task was cancelled")))
+            self._stop(Ending(None, error=EngineClosed(f"run {self.info.run_id} is open; its task was cancelled")))
         elif error is not None:
             self._stop(self._failed(error))
         else:
             self._stop(self._done(main.result()))
 
-    def _done(self, value: object) -> _Ending:
+    def _done(self, value: object) -> Ending:
         try:
             encode({"value": value})
         except CodecError as err:
             return self._failed(err)
-        return _Ending(Kind.RUN_DONE, {"value": value})
+        return Ending(Kind.RUN_DONE, {"value": value})
 
-    def _failed(self, error: BaseException) -> _Ending:
+    def _failed(self, error: BaseException) -> Ending:
         paused = any(isinstance(leaf, StepFailed) and leaf.exhausted for leaf in _leaves(error))
         kind, stopped = (Kind.RUN_PAUSED, RunPaused) if paused else (Kind.RUN_FAILED, RunFailed)
         name, message = type(error).__name__, str(error)
         _log.warning("run %s of %s: %s", self.info.run_id, self.info.workflow, kind, exc_info=error)
-        return _Ending(kind, {"error": _data(name, message)}, stopped(self.info.run_id, name, message))
+        return Ending(kind, {"error": _data(name, message)}, stopped(self.info.run_id, name, message))
 
-    def _stop(self, ending: _Ending) -> None:
+    def _stop(self, ending: Ending) -> None:
         if self._ending is None:
             self._ending = ending
             self.gate.stop()
             self._closer = spawn(self._end(ending), None, f"{self.info.run_id}.end")
             self._closer.add_done_callback(self._resolve)
 
-    async def _end(self, ending: _Ending) -> None:
+    async def _end(self, ending: Ending) -> None:
         self.waits.close()
+        if self._cleanup is not None:
+            self._cleanup.cancel()
         await asyncio.sleep(0)  # a task that was just made starts, so that its cancellation reaches its body
         await _cancel([scope.task for scope in self.gate.scopes if scope.task is not None])
         if ending.kind is None:
@@ -211,6 +356,7 @@ class Run:
             return
         entry = self.entry(ending.kind, ending.plain, key=self.info.key, name=self.info.workflow)
         await self.append([entry])
+        self.over = ending.kind in _OVER
         if ending.kind is Kind.RUN_DONE and not self.ended.done():
             self.ended.set_result(decode(entry.payload)["value"])
 

@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -20,7 +19,6 @@ from journal.engine.identity import StepFrame
 from journal.engine.ports import Entry, Kind
 from journal.engine.replay import Op
 from journal.engine.run import Run
-from journal.engine.timers import due_wall
 
 __all__ = ("Effect", "StepSpec", "begin_step", "left_while_begun")
 
@@ -84,7 +82,7 @@ async def _run_step(
         await run.append([_entry(run, op, Kind.STEP_STARTED, {})])
     failures = run.history.attempts.get(op.key, [])
     if failures:
-        await _back_off(run, op, failures[-1]["remaining_s"], failures[-1]["due_wall"])
+        await _back_off(run, op, failures[-1])
     for attempt in range(len(failures) + 1, spec.retries + 2):
         if op.abandoned and not at_most_once:
             return
@@ -110,6 +108,7 @@ async def _attempt(
     if op.abandoned:
         return asyncio.CancelledError("the branch was cancelled before the body began")
     run.core.observer.step_started(run.info.run_id, op.key)
+    begun_ns = run.core.clock.monotonic_ns()
     task = run.spawn(_call(body), frame, f"{run.info.run_id}/{op.key}", guard=False)
     overdue = False
 
@@ -131,7 +130,8 @@ async def _attempt(
     error = task.exception()
     if error is not None:
         return error
-    return await _record_value(run, op, shape, task.result(), frame.emitted)
+    took_s = (run.core.clock.monotonic_ns() - begun_ns) / 1e9
+    return await _record_value(run, op, shape, {"value": task.result(), "took_s": took_s}, frame.emitted)
 
 
 async def _call(body: Callable[[], Awaitable[Any]]) -> Any:
@@ -139,10 +139,10 @@ async def _call(body: Callable[[], Awaitable[Any]]) -> Any:
 
 
 async def _record_value(
-    run: Run, op: Op, shape: TypeAdapter[Any], value: object, emitted: list[Entry]
+    run: Run, op: Op, shape: TypeAdapter[Any], plain: dict[str, Any], emitted: list[Entry]
 ) -> CodecError | None:
     try:
-        entry = _entry(run, op, Kind.STEP_DONE, {"value": value})
+        entry = _entry(run, op, Kind.STEP_DONE, plain)
         convert(decode(entry.payload)["value"], shape)  # what replay could not read must not be recorded as done
     except CodecError as err:
         return err
@@ -158,17 +158,17 @@ async def _record_failure(
         await run.commit(op, [_entry(run, op, Kind.STEP_FAILED, plain)], on_durable=run.core.observer.step_committed)
         return
     remaining_s = min(BACKOFF_S_MAX, BACKOFF_FIRST_S * 2.0 ** (attempt - 1))
-    wall = due_wall(run.core.clock, remaining_s)
-    await run.append([_entry(run, op, Kind.STEP_FAILED, plain | {"remaining_s": remaining_s, "due_wall": wall})])
-    await _back_off(run, op, remaining_s, None)
+    plan = run.core.timers.plan(remaining_s)
+    await run.append([_entry(run, op, Kind.STEP_FAILED, plain | plan)])
+    await _back_off(run, op, plan)
 
 
-async def _back_off(run: Run, op: Op, remaining_s: float, wall: datetime | None) -> None:
+async def _back_off(run: Run, op: Op, plan: dict[str, Any]) -> None:
     """Wait for the next attempt; shorter only where the branch leaves."""
     if op.abandoned:
         return
     due = asyncio.Event()
-    timer = run.core.timers.after(remaining_s, due.set, wall=wall)
+    timer = run.core.timers.restore(plan, due.set)
     op.interrupt = due.set
     try:
         await due.wait()

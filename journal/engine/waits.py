@@ -18,7 +18,6 @@ from journal.engine.errors import BadAnswer, CodecError, Undecodable
 from journal.engine.history import Outcome
 from journal.engine.ports import Kind
 from journal.engine.replay import Op
-from journal.engine.timers import Timer, due_wall
 
 if TYPE_CHECKING:
     from journal.engine.run import Run
@@ -39,7 +38,6 @@ class Wait:
     timeout: timedelta | None
     fallback: dict[str, Any]  # {value, defaulted}: what an expiry records
     op: Op | None = None
-    timer: Timer | None = None
     decided: bool = False
 
 
@@ -67,19 +65,19 @@ class Waits:
         else:
             self._open[op.key] = wait
             self._arm(wait, op, opened)
+            self._run.gate.rest(op)
 
     def leave(self, op: Op) -> None:
         """The body no longer waits."""
-        wait = self._open.pop(op.key, None)
-        if wait is not None and wait.timer is not None:
-            wait.timer.cancel()
+        self._open.pop(op.key, None)
+        if op.timer is not None:
+            op.timer.cancel()
 
     def close(self) -> None:
         """Forget every deadline."""
-        for wait in self._open.values():
-            if wait.timer is not None:
-                wait.timer.cancel()
-        self._open.clear()
+        for wait in list(self._open.values()):
+            assert wait.op is not None
+            self.leave(wait.op)
 
     async def answer(self, name: str, payload: object, by: str) -> bool:
         """Give the answer; True if it is the one that counts.  Raises BadAnswer; the store's errors pass."""
@@ -124,12 +122,12 @@ class Waits:
         early = self._early.pop(wait.name, None)
         taken = early is not None and _fits(early["value"], wait.shape)
         remaining_s = None if wait.timeout is None else wait.timeout.total_seconds()
+        plan = {"remaining_s": None} if remaining_s is None else run.core.timers.plan(remaining_s)
         plain = {
             "question": wait.question,
             "type": wait.type_name,
             "schema": _schema(wait.shape),
-            "remaining_s": remaining_s,
-            "due_wall": None if remaining_s is None else due_wall(run.core.clock, remaining_s),
+            **plan,
             "early": taken,
         }
         entry = run.entry(Kind.WAIT_OPENED, plain, key=op.key, name=op.name, arg_hash=op.arg_hash)
@@ -139,14 +137,13 @@ class Waits:
             await run.commit(op, [entry, answer], outcome=Outcome(Kind.WAIT_ANSWERED, decode(answer.payload)))
             return
         self._open[op.key] = wait
-        self._arm(wait, op, plain | {"due_wall": None})
+        self._arm(wait, op, plan)
         await run.append([entry])
+        run.gate.rest(op)
 
     def _arm(self, wait: Wait, op: Op, opened: dict[str, Any]) -> None:
         if opened["remaining_s"] is not None:
-            wait.timer = self._run.core.timers.after(
-                opened["remaining_s"], self._expirer(wait, op), wall=opened["due_wall"]
-            )
+            op.timer = self._run.deadline(op.key, opened, self._expirer(wait, op))
 
     def _expirer(self, wait: Wait, op: Op) -> Callable[[], None]:
         def expire() -> None:

@@ -110,6 +110,21 @@ async def test_open_runs_and_keys(open_store) -> None:
     assert await (await open_store()).open_runs() == live
 
 
+async def test_a_retried_run_is_open_again_also_after_a_restart(open_store) -> None:
+    store = await open_store()
+    await store.append([Entry(kind="run.started", run_id="a", key="k-a", name="investigate"), step("a", 1)])
+    for kind in ("run.cancelled", "run.retried", "run.failed", "run.rewound", "run.done"):
+        await store.append([Entry(kind=kind, run_id="a", key="k-a", name="investigate")])
+        is_open = kind in ("run.retried", "run.rewound")
+        assert [run.workflow for run in await store.open_runs()] == ["investigate"] * is_open
+        histories = await store.histories(["a", "none"])
+        assert histories == {"a": await store.history("a")}
+        assert histories["a"][0].kind == "run.started"
+        await store.close()
+        store = await open_store()
+        assert [run.first_seq for run in await store.open_runs()] == [1] * is_open
+
+
 async def test_the_same_payload_is_kept_once(open_store, tmp_path: Path) -> None:
     store = await open_store()
     await asyncio.gather(*(store.append([step("r", n, b"same" * 1000)]) for n in range(20)))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from journal.engine import Engine, MemoryStore, Workflow
+from journal.engine import Engine, MemoryStore, SimulatedCrash, Workflow
 
 PUMPS_MAX = 20_000  # passes of the loop until a run that hangs is given up
 
@@ -61,13 +61,16 @@ class World:
         self.store = MemoryStore(self.clock)
         self.ledger = Ledger()
         self.engine: Any = None
+        self.boots: Any = ""  # a number, for tests that count boots and deaths
 
     @asynccontextmanager
     async def life(self, *workflows: Workflow[Any, Any], **store: Any) -> AsyncIterator[Engine]:
         """A process: a fresh engine on the kept rows; `store` may bring a crash."""
         self.store = MemoryStore(self.clock, records=self.store.records, **store)
         self.ledger = Ledger()
-        self.engine = Engine(self.store, self.clock, services=self, observer=self.ledger)
+        self.engine = Engine(
+            self.store, self.clock, services=self, observer=self.ledger, boot_id=self.boots and f"boot {self.boots}"
+        )
         self.engine.register(*workflows)
         try:
             yield self.engine
@@ -87,7 +90,10 @@ class World:
     async def finish(self, run_id: str, step: timedelta = timedelta(0)) -> Any:
         """The result of the run, in simulated time."""
         result = asyncio.ensure_future(self.engine.result(run_id))
-        await self.pump(result.done, step)
+        await self.pump(lambda: result.done() or self.store.dead, step)
+        if not result.done():  # the run itself may be parked, and not know
+            result.cancel()
+            raise SimulatedCrash("the store is gone")
         return result.result()
 
     def kinds(self, *prefixes: str) -> list[str]:

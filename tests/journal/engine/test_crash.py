@@ -9,6 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,14 +21,18 @@ from journal.engine import (
     Entry,
     Kind,
     MemoryStore,
+    Record,
     SimulatedCrash,
     StepFailed,
     Workflow,
     checkpoint,
+    decode,
     emit,
     services,
     settle,
     sleep,
+    start_child,
+    submit_child,
     timeout,
     wait_first,
     wait_for,
@@ -135,6 +140,27 @@ async def raced() -> list[Any]:
     return [await winner, *[one.value for one in await settle(branches[:2])], await ask("R", 0)]
 
 
+@workflow("child")
+async def child(name: str) -> str:
+    first = await ask.submit(name, 0, label=name)
+    await sleep(timedelta(minutes=5))
+    return f"{first} {await ask.submit(name, 1, label=name)}"
+
+
+@workflow("failing child")
+async def failing_child() -> int:
+    return await broken.submit(5, label="fails")
+
+
+@workflow("family")
+async def family() -> list[Any]:
+    branches = [submit_child(child, name, label=name) for name in "AB"]
+    failed = submit_child(failing_child)
+    first = await start_child(child, "C")
+    outcomes = await settle([*branches, failed], min_successful=2)
+    return [first, *[one.value if one.ok else str(one.error) for one in outcomes], await ask("F", 0)]
+
+
 CORPUS: list[tuple[Workflow[Any, Any], tuple[Any, ...]]] = [
     (sequential, (4,)),
     (gathered, ()),
@@ -143,6 +169,7 @@ CORPUS: list[tuple[Workflow[Any, Any], tuple[Any, ...]]] = [
     (waiting, ()),
     (completed, ()),
     (raced, ()),
+    (family, ()),
 ]
 NAMES = [wf.name for wf, _ in CORPUS]
 
@@ -206,6 +233,37 @@ async def test_a_kill_without_a_failing_append_resumes_too(make_world: Callable[
             await passes(count)
         async with world.life(grouped) as engine:
             assert await drive(world, engine, grouped, ()) == expected, count
+
+
+GOLDEN = sorted(Path(__file__).parent.glob("golden/*/*.bin"))
+
+
+def test_there_is_a_golden_journal_of_each_workflow() -> None:
+    assert {path.stem for path in GOLDEN} == set(NAMES)
+
+
+def golden(path: Path) -> list[Record]:
+    return [Record(**row) for row in decode(path.read_bytes())]
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: f"{path.parent.name}/{path.stem}")
+async def test_golden_journals_of_each_release_replay(make_world: Callable[[], Any], path: Path) -> None:
+    """Without their last row they come to the recorded end, and nothing runs; cut in the middle they go on."""
+    wf, args = next((wf, args) for wf, args in CORPUS if wf.name == path.stem)
+    records = golden(path)
+    expected = decode(next(one.payload for one in reversed(records) if one.kind == Kind.RUN_DONE))["value"]
+    run_id = next(one.run_id for one in records if one.run_id)
+    for count in (len(records) - 1, len(records) // 2, 1):
+        world = make_world()
+        world.clock.wall = records[count - 1].wall
+        world.store = MemoryStore(world.clock, records=records[:count])
+        async with world.life(wf) as engine:
+            assert await engine.resume() == [run_id]
+            if count < len(records) - 1:
+                assert await drive(world, engine, wf, args) == expected
+            else:
+                assert await world.finish(run_id) == expected
+                assert not world.ledger.started
 
 
 class GroupingStore(MemoryStore):
