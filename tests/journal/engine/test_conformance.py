@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from journal.engine import Effect, MemoryStore, checkpoint, emit, services, settle, sleep, wait_for, workflow
 from journal.engine.conformance import PROPERTIES, Broken, Subject
 
-pytest_plugins = ("journal.engine.conformance",)
+pytest_plugins = ("journal.engine.conformance.plugin",)
 
 
 class Verdict(BaseModel):
