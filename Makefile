@@ -27,7 +27,7 @@ check: setup ## lint, types, imports, tests, and the demo once: what CI runs
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not powercut"
 	$(MAKE) demo ONCE=1
 
 demo: setup ## the substation, the daemon and its story on this terminal (ONCE=1: no keyboard, ends by itself)
@@ -35,6 +35,9 @@ demo: setup ## the substation, the daemon and its story on this terminal (ONCE=1
 
 kill: setup ## the long tests: power cuts and kills
 	$(BIN)/python -m pytest -m slow
+
+powercut: setup ## power cuts on a real file system (needs root and qemu; says what is missing)
+	$(BIN)/python -m pytest -m powercut -s
 
 bench: setup ## every program in benchmarks/, each writes one JSON
 	@set -e; for program in $(wildcard benchmarks/*.py); do echo "$$program"; $(BIN)/python $$program; done
