@@ -181,8 +181,7 @@ def headline(found: dict[str, Any]) -> dict[str, float | None]:
     """The figures by which the journal is judged."""
     rate = {name: median(found, "steps", name, "per_s") for name in STEP_LEGS}
     cost = {name: median(found, "cpu", name, "cpu_ms") for name in CPU_LEGS}
-    one, full = rate["ours, one run"], best(rate["DBOS full, one run"], rate["DBOS full, one run, sync"])
-    peers = [cost[name] for name in ("DBOS full, one run", "DBOS full, one run, sync") if cost[name] is not None]
+    one = rate["ours, one run"]
     ours_s = median(found, "recovery", "ours, 1000 pending", "all_s")
     small, large = median(found, "growth", "1000 rows", "step_ms"), median(found, "growth", "10000000 rows", "step_ms")
     memory = [
@@ -191,13 +190,13 @@ def headline(found: dict[str, Any]) -> dict[str, float | None]:
         median(found, "steps", "ours, one run", "rss_mb"),
     ]
     figures = {
-        "sequential_vs_dbos_full": ratio(one, full),
+        "sequential_vs_dbos_full": ratio(one, rate["DBOS full, one run"]),
         "sequential_vs_dbos_default": ratio(one, rate["DBOS default, one run"]),
         "concurrent16_vs_dbos_full": ratio(
             rate["ours, 16 runs"], best(rate["DBOS full, 16 runs"], rate["DBOS full, 16 branches"])
         ),
         "sequential_vs_append": ratio(one, rate["append + fdatasync"]),
-        "cpu_per_step_vs_dbos": ratio(min(peers, default=None), cost["ours, one run"]),
+        "cpu_per_step_vs_dbos": ratio(cost["DBOS full, one run"], cost["ours, one run"]),
         "cpu_per_step_vs_duckdb": ratio(cost["ours, one run"], cost["bare DuckDB commit"]),
         "fdatasync_p50_ms": median(found, "steps", "append + fdatasync", "fdatasync_p50_ms"),
         "flushes_per_step": median(found, "flushes", "ours, one run", "flushes"),
@@ -208,6 +207,15 @@ def headline(found: dict[str, Any]) -> dict[str, float | None]:
         "rss_mb": best(*memory),
         "cost_1e7_vs_1e3": ratio(large, small),
     }
+    return {name: None if value is None else round(value, 3) for name, value in figures.items()}
+
+
+def beside(found: dict[str, Any]) -> dict[str, float | None]:
+    """DBOS has steps without asyncio too, which are cheaper and block their thread: what the headline does not say."""
+    name = "DBOS full, one run, sync"
+    rate = ratio(median(found, "steps", "ours, one run", "per_s"), median(found, "steps", name, "per_s"))
+    cost = ratio(median(found, "cpu", name, "cpu_ms"), median(found, "cpu", "ours, one run", "cpu_ms"))
+    figures = {"sequential_vs_dbos_full_sync": rate, "cpu_per_step_vs_dbos_sync": cost}
     return {name: None if value is None else round(value, 3) for name, value in figures.items()}
 
 
@@ -279,8 +287,12 @@ def main() -> None:
     told["load_average_after"] = os.getloadavg()[0]
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"journal-{told['date'][:16].replace(':', '')}.json"
-    path.write_text(json.dumps({"machine": told, "figures": figures, "measured": found}, indent=1) + "\n", "utf-8")
-    print(f"\nfdatasync p50 {figures['fdatasync_p50_ms']} ms; kept in {path.relative_to(ROOT)}")
+    path.write_text(
+        json.dumps({"machine": told, "figures": figures, "beside": beside(found), "measured": found}, indent=1) + "\n",
+        "utf-8",
+    )
+    print("\n" + ", ".join(f"{name} {value}" for name, value in beside(found).items()))
+    print(f"fdatasync p50 {figures['fdatasync_p50_ms']} ms; kept in {path.relative_to(ROOT)}")
     print("BENCH " + json.dumps(figures))
 
 

@@ -50,7 +50,8 @@ def missing() -> str:
 
 
 def run(*command: object) -> str:
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
     return done.stdout.strip()

@@ -1,6 +1,6 @@
 """Appends rows to a journal on a mounted folder; prints `<row> <length of the device's log>` once each is durable.
 
-    python tests/journal/powercut/writer.py STATE_FOLDER LOG_FILE ROWS [--no-flush]
+    PYTHONPATH=. python tests/journal/powercut/writer.py STATE_FOLDER LOG_FILE ROWS [--no-flush]
 
 `--no-flush` is the negative control: it takes the flushes away, so a power cut must lose rows.
 """
@@ -10,8 +10,6 @@ import os
 import sys
 from pathlib import Path
 from typing import Any
-
-sys.path[:0] = [str(Path(__file__).parents[3])]
 
 from drivers.clock import SystemClock
 from journal import Journal, Limits, rescue
@@ -27,7 +25,7 @@ async def main(state: Path, log: Path, rows: int) -> None:
         payload = os.urandom(3_000 if number % BIG_EVERY == 0 else 200)
         entry = Entry(kind="probe", run_id="r1-probe", key=f"probe#{number}", name="probe", payload=payload)
         (seq,) = await journal.store.append([entry])
-        os.write(1, b"%d %d\n" % (seq, os.stat(log).st_size))
+        os.write(1, b"%d %d\n" % (seq, log.stat().st_size))
     os._exit(0)  # the power goes while it is open
 
 
