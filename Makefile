@@ -69,5 +69,5 @@ wheel: setup ## build dist/blackstart-*.whl
 	$(BIN)/python -m hatchling build -t wheel
 
 clean: ## remove everything that the targets above have made
-	rm -rf .venv .venv-lock .venv-bench dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-lock .venv-bench .powercut dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
