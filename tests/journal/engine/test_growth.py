@@ -10,10 +10,10 @@ REPLY_CHARS = 400
 
 @checkpoint()
 async def call_model(context: list[str]) -> str:
-    return f"{len(context):03}{hash_free_text(len(context))}"
+    return f"{len(context):03}{reply(len(context))}"
 
 
-def hash_free_text(seed: int) -> str:
+def reply(seed: int) -> str:
     """Text that compresses badly and is the same in every process."""
     return "".join(chr(33 + (seed * 7919 + position * position * 31) % 90) for position in range(REPLY_CHARS))
 
