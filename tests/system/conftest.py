@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 GATEWAY_ID = "gw-demo"  # as `config_text` names it
 WAIT_S = 60.0  # the longest wait for a state: generous, because a loaded box starts a process in many seconds
 LOOK_S = 0.05
-ANOMALY_MODEL = re.compile(r"\[\[anomaly_model\]\]\nasset = .*\nfile = .*\n")  # fitting one takes longer than a test
+ANOMALY_MODEL = re.compile(r'\[\[anomaly_model\]\]\nasset = .*\nfile = .*\n')  # fitting one takes longer than a test
 
 
 class Site:

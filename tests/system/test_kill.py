@@ -160,9 +160,7 @@ async def _concluded(site: Any) -> dict[str, Any]:
 def _timeless(alarm: dict[str, Any]) -> dict[str, Any]:
     finding = alarm["finding"]
     timed = {"alarm_id", "message_id", "event_time", "detection_time", "publish_time", "run_id", "finding"}
-    evidence = [
-        (sample["point_id"], sample["value"]) for sample in finding["evidence"] if "Tmp" not in sample["point_id"]
-    ]
+    evidence = [(sample["point_id"], sample["value"]) for sample in finding["evidence"] if "Tmp" not in sample["point_id"]]
     seen = {key: finding[key] for key in ("code", "family", "severity", "indicator", "method", "facts", "assumptions")}
     return {key: value for key, value in alarm.items() if key not in timed} | {"finding": seen, "evidence": evidence}
 
