@@ -9,10 +9,10 @@ export PYTHON CORE
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup fix check demo kill crash-all pythons bench peers lock wheel clean
+.PHONY: help setup fix check demo kill crash-all powercut pythons bench bench-journal peers lock wheel clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo 'CORE=off with any of them leaves the reasoning core (llama.cpp) out.'
 
 setup: ## install everything into .venv and do nothing else
@@ -27,7 +27,7 @@ check: setup ## lint, types, imports, tests, and the demo once: what CI runs
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -m "not slow and not crash_all"
+	$(BIN)/python -m pytest -m "not slow and not crash_all and not powercut"
 	$(MAKE) demo ONCE=1
 
 demo: setup ## the substation, the daemon and its story on this terminal (ONCE=1: no keyboard, ends by itself)
@@ -42,8 +42,19 @@ crash-all: setup ## every crash state and every damage to the log, not a sample 
 pythons: ## the engine's tests on Python 3.11, 3.12 and 3.13, as far as they are on this machine
 	@tools/pythons.sh
 
+powercut: setup ## power cuts on a real file system (needs root and qemu; says what is missing)
+	$(BIN)/python -m pytest -m powercut -s
+
 bench: setup ## every program in benchmarks/, each writes one JSON
 	@set -e; for program in $(wildcard benchmarks/*.py); do echo "$$program"; $(BIN)/python $$program; done
+
+bench-journal: setup .venv-bench/.made ## the journal beside DBOS, DuckDB and a bare append (FULL=1: with 10^7 rows)
+	$(BIN)/python -m benchmarks.durable $(if $(filter-out 0,$(FULL)),--full)
+
+.venv-bench/.made: requirements/bench.lock
+	$(PYTHON) -m venv --clear .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
+	touch $@
 
 peers: ## install what the tests like to have from Debian (needs root; says what is missing, never fails)
 	@tools/peers.sh
@@ -54,6 +65,7 @@ lock: $(UV) ## pin all dependencies anew (UPGRADE=1: to their latest versions)
 	$(LOCK) requirements/build.in -c requirements/dev.lock -o requirements/build.lock
 	$(LOCK) requirements/core.in -c requirements/dev.lock -o requirements/core.lock
 	$(LOCK) requirements/model.in --no-deps -o requirements/model.lock
+	$(LOCK) requirements/bench.in -o requirements/bench.lock
 
 $(UV):
 	$(PYTHON) -m venv .venv-lock
@@ -63,5 +75,6 @@ wheel: setup ## build dist/blackstart-*.whl
 	$(BIN)/python -m hatchling build -t wheel
 
 clean: ## remove everything that the targets above have made
-	rm -rf .venv .venv-lock .venv-pythons dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-lock .venv-bench .venv-pythons .powercut dist \
+	  .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -73,7 +73,7 @@ def test_what_is_tested_is_what_is_installed_in_the_field() -> None:
     assert pins("run").items() <= pins("dev").items(), "make lock"
 
 
-@pytest.mark.parametrize("lock", ["build", "run", "dev", "core", "model"])
+@pytest.mark.parametrize("lock", ["build", "run", "dev", "core", "model", "bench"])
 def test_every_pin_has_a_hash(lock: str) -> None:
     text = (ROOT / "requirements" / f"{lock}.lock").read_text()
     blocks = re.split(r"^(?=\w)", text, flags=re.MULTILINE)

@@ -23,6 +23,7 @@
     api        what bodies and steps call
     engine     start, resume, answer, result, close
     memory_store  the Store's twin for tests
+    conformance   the durable-agent contract as a pytest plugin
 
 It imports nothing of ours outside this folder.
 """

@@ -1,0 +1,1 @@
+"""Durable execution beside its peers: `python -m benchmarks.durable`, each leg in a process of its own."""
