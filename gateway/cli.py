@@ -16,6 +16,7 @@ from rich.table import Table
 from drivers.clock import SystemClock
 from drivers.errors import BadInput
 from gateway import __version__
+from gateway.cli_plan import register_plan
 from gateway.config import Config, load
 
 __all__ = ("app",)
@@ -29,6 +30,7 @@ app = typer.Typer(
 runs_app = typer.Typer(help="Durable runs: investigations and consolidations.", no_args_is_help=True)
 graph_app = typer.Typer(help="The fault graph: what memory holds.", no_args_is_help=True)
 train_app = typer.Typer(help="Fit models on this box.", no_args_is_help=True)
+register_plan(app)
 app.add_typer(runs_app, name="runs")
 app.add_typer(graph_app, name="graph")
 app.add_typer(train_app, name="train")

@@ -140,9 +140,9 @@ async def test_a_failing_device_is_probed_now_and_then_and_comes_back(plant: Pla
     plant.refuse.clear()
     assert "T1/SIML.H2ppm" in _by_id(await source.read())
     assert "T1/SIML.H2ppm" in _by_id(await source.read())
-    said = [record.message for record in caplog.records if record.name == "drivers.modbus"]
+    said = [record.message for record in caplog.records if record.name == "drivers.modbus_unit"]
     assert said == [
-        "bay: device dga-1 is left out, probed now and then: exception code 6",
+        "bay: device dga-1 is left out, probed now and then: exception code 6, busy",
         "bay: device dga-1 answers again",
     ]
 
@@ -304,9 +304,10 @@ async def test_a_wrong_reply_gives_no_sample(scripted: Scripted, opened, spoil) 
 
 
 async def test_input_registers_where_the_template_says_so(scripted: Scripted, opened) -> None:
-    source = await opened(_source(scripted.port, _GAS))
+    source = _source(scripted.port, _GAS)
     unit = source._units[0]
     unit.template = unit.template.model_copy(update={"function_code": 4})
+    await opened(source)
     asked: list[int] = []
     scripted.reply = lambda header, pdu: asked.append(pdu[0]) or good_reply(header, pdu)
     assert _by_id(await source.read())["T1/SIML.H2ppm"].value == 33.0
