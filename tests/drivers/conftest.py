@@ -1,4 +1,4 @@
-"""Shared by the drivers' tests: the real clock, a TCP proxy that can be cut or frozen, and a Modbus device of our own."""
+"""Shared by the drivers' tests: the real clock, a TCP proxy to cut or freeze, and a Modbus device of our own."""
 
 import asyncio
 import os
