@@ -8,6 +8,7 @@ nothing but what the request that is out can have for an answer.  Called by `dri
 import asyncio
 import ssl
 import struct
+import termios
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -87,6 +88,8 @@ class ReadOnlyClient(ModbusBaseClient):
             await asyncio.sleep(0)  # a serial transport sets itself up in the loop's next round
         except ssl.SSLCertVerificationError as err:
             raise Refused(f"{config.name}: {config.line}: {err}") from err
+        except termios.error as err:
+            raise Misconfigured(f"{config.name}: {config.line} does not take these serial settings: {err}") from err
         except (OSError, TimeoutError) as err:
             raise Transient(f"{config.name}: no connection to {config.line}: {err or 'time-out'}") from err
         except RuntimeError as err:  # pymodbus where pyserial is not installed

@@ -115,6 +115,7 @@ class RawDevice:
         self.asked: list[tuple[int, int, int, int]] = []  # unit, function code, address, count
         self.delay_s: Callable[[int], float] = lambda _number: 0.0  # by number of the request, from 0
         self.mangle: Callable[[bytes], bytes] = lambda reply: reply
+        self.was_asked = asyncio.Event()
         self.connections = 0
         self.open_connections = 0
         self.port = 0
@@ -174,6 +175,7 @@ class RawDevice:
         code, address, count = struct.unpack(">BHH", pdu)
         number = len(self.asked)
         self.asked.append((unit, code, address, count))
+        self.was_asked.set()
         await asyncio.sleep(self.delay_s(number))
         if unit in self.silent_units:
             return b""
@@ -234,3 +236,8 @@ def template(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
         return name
 
     return add
+
+
+@pytest.fixture
+def modbus_crc() -> Callable[[bytes], bytes]:
+    return crc16
