@@ -119,6 +119,8 @@ class HardAgent:
     def _absorb(self, samples: Sequence[Sample]) -> list[tuple[_Group, Cycle]]:
         by_group: dict[str, list[Sample]] = {}
         for sample in samples:
+            if sample.historical:
+                continue  # filled in after a gap: kept for trends; it is not the state of now and clears nothing
             point = self._points[sample.point_id]
             self._quality[point.id] = sample.quality
             value = measured_value(sample)

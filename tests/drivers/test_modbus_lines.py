@@ -216,8 +216,8 @@ def _tls(folder: Path, name: str = "gateway") -> dict[str, object]:
 async def test_tls_with_both_sides_known(authority, raw_device, opened, template) -> None:
     device = await raw_device("mbap", ssl=_server_side(authority, "device"))
     source = await opened(
-        protocol="modbus_tls", host="127.0.0.1", port=device.port, tls=_tls(authority), devices=_devices(template, 7, 9),
-        timeout_s=0.5,
+        protocol="modbus_tls", host="127.0.0.1", port=device.port, tls=_tls(authority), timeout_s=0.5,
+        devices=_devices(template, 7, 9),
     )  # fmt: skip
     assert _good(await source.read()) == {7: 7, 9: 9}
     device.delay_s = lambda number: 0.6 if number == 2 else 0.0
