@@ -51,6 +51,8 @@ class ModbusSource:
         self._polls_since_probe = 0
         self._unanswered = 0  # RTU: discarded clients in a row
         self._warned = False
+        self._requests = self._request_errors = self._dials = 0
+        self._request_last_s = 0.0
         self.resync_count = 0  # RTU: how often the line had to fall silent
 
     @property
@@ -62,6 +64,18 @@ class ModbusSource:
     def points(self) -> Sequence[Point]:
         """Every point of every device, in the order of the configuration."""
         return self._points
+
+    def metrics(self) -> dict[str, float]:
+        """Counters and figures of this link."""
+        return {
+            "requests_total": float(self._requests),
+            "request_errors_total": float(self._request_errors),
+            "request_last_s": self._request_last_s,
+            "resyncs_total": float(self.resync_count),
+            "dials_total": float(self._dials),
+            "units": float(len(self._units)),
+            "units_left_out": float(sum(unit.broken for unit in self._units)),
+        }
 
     async def open(self) -> None:
         """Connect.  Raises Transient where nobody listens; devices are judged by the reads that follow."""
@@ -129,7 +143,12 @@ class ModbusSource:
             client = await self._begin_anew(client)
         if client is None or not client.connected:
             raise Transient(f"{self.name}: the connection is gone")
+        started_ns = self._clock.monotonic_ns()
+        self._requests += 1
+        self._request_errors += 1  # until it has succeeded
         values = await client.ask(unit_id, function_code, address, count, timeout_s)
+        self._request_errors -= 1
+        self._request_last_s = (self._clock.monotonic_ns() - started_ns) / 1e9
         self._unanswered = 0
         return values
 
@@ -155,6 +174,7 @@ class ModbusSource:
             if len(self._dials_ns) == DIALS_PER_MINUTE_MAX and now_ns - self._dials_ns[0] < 60e9:  # noqa: PLR2004 - a minute
                 raise Transient(f"{self.name}: connected {DIALS_PER_MINUTE_MAX} times within a minute")
             self._dials_ns.append(now_ns)
+        self._dials += 1
         client = self._client = ReadOnlyClient(config)  # before the await, so that close() finds it after a cancel
         dialled = False
         try:

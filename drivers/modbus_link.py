@@ -44,6 +44,7 @@ class ModbusDevice(Frozen):
     word_order: WordOrder | None = None
     max_registers: int | None = Field(default=None, ge=1, le=125)
     check: tuple[Check, ...] = ()
+    frozen_after_cycles: int = Field(default=0, ge=0, description="identical measurements until doubted; 0: never")
 
     @model_validator(mode="after")
     def _fits(self) -> "ModbusDevice":

@@ -84,6 +84,11 @@ class Unit:
                 low=register.low,
                 high=register.high,
                 smallest=register.smallest,
+                deadband=register.deadband,
+                max_rate_per_s=register.max_rate_per_s and register.max_rate_per_s / interval_scale,
+                frozen_after_cycles=self.device.frozen_after_cycles,
+                agrees_with=register.agrees_with,
+                agreement=register.agreement,
             )
             for group in self.template.group
             for register in group.point

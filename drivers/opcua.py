@@ -87,6 +87,20 @@ class OpcuaSource:
         """Every point, in the order of the configuration."""
         return self._points
 
+    def metrics(self) -> dict[str, float]:
+        """Counters and figures of this link."""
+        found = {
+            "notifications_dropped_total": float(self.dropped_count),
+            "notifications_missed_total": float(self.missed_count),
+            "history_values_total": float(self._gaps.filled_count),
+            "nodes_refused": float(len(self._refused)),
+        }
+        if self.clock_skew_s is not None:
+            found["clock_skew_s"] = self.clock_skew_s
+        if self.certificate_expires is not None:
+            found["certificate_expires_s"] = (self.certificate_expires - self._clock.now()).total_seconds()
+        return found
+
     async def open(self) -> None:
         """Connect, look up the namespace, subscribe.
 

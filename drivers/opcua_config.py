@@ -23,6 +23,11 @@ class OpcuaPoint(Frozen):
     expected_constant: bool = False
     low: float | None = None
     high: float | None = None
+    deadband: float = Field(default=0.0, ge=0, description="changes up to this are not stored")
+    max_rate_per_s: float | None = Field(default=None, gt=0, description="a faster change is doubted")
+    frozen_after_cycles: int = Field(default=0, ge=0, description="identical measurements until doubted; 0: never")
+    agrees_with: str = Field(default="", description="indicator of the same asset that measures the same thing")
+    agreement: float = Field(default=0.0, ge=0)
 
 
 class OpcuaUser(Frozen):

@@ -55,6 +55,11 @@ def point_of(point: OpcuaPoint, interval_scale: float) -> Point:
         expected_constant=point.expected_constant,
         low=point.low,
         high=point.high,
+        deadband=point.deadband,
+        max_rate_per_s=point.max_rate_per_s and point.max_rate_per_s / interval_scale,
+        frozen_after_cycles=point.frozen_after_cycles,
+        agrees_with=point.agrees_with,
+        agreement=point.agreement,
     )
 
 

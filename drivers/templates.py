@@ -93,6 +93,10 @@ class Register(Location):
     high: float | None = None
     smallest: float = 0.0
     expected_constant: bool = False
+    deadband: float = Field(default=0.0, ge=0)
+    max_rate_per_s: float | None = Field(default=None, gt=0)
+    agrees_with: str = ""
+    agreement: float = Field(default=0.0, ge=0)
     note: str = ""
 
 
