@@ -34,6 +34,7 @@ __all__ = (
 TimeSource: TypeAlias = Literal["device", "server", "poll"]
 """Who stamped a measurement's time: the device itself, the server that speaks for it, or the gateway's poll."""
 
+FAMILY_CYCLES = 3  # measurements in a row that show another fault family before the alarm says so
 TEXT_CHARS_MAX = 80  # what a SCADA alarm line shows
 INACTIVE_KEPT_MAX = 1_000  # alarms that are over, for answers and verdicts that come late; the journal holds them all
 
@@ -76,10 +77,10 @@ DEFINITIONS = {
     for definition in (
         AlarmDefinition(
             name="DgaFault",
-            what="gases show",
+            what="DGA",
             cause="Fault gases in the oil above typical values with the pattern of an internal fault.",
             consequence="An internal fault can grow to a winding failure, tank rupture or fire.",
-            response="check DGA trend, take oil sample",
+            response="check trend, take oil sample",
             time_to_respond_h={Severity.ADVISORY: 720, Severity.WARNING: 72, Severity.CRITICAL: 1},
         ),
         AlarmDefinition(
@@ -200,6 +201,7 @@ class AlarmBook:
         self._simulated = simulated
         self._latest: dict[str, Alarm] = {}  # alarm_id → latest revision of every standing or recent alarm
         self._standing: dict[tuple[str, str], str] = {}  # (asset, definition) → alarm_id
+        self._turning: dict[str, tuple[Family, int]] = {}  # alarm id → other family seen, for how many measurements
         self._inactive: dict[str, None] = {}  # alarm ids, the one revised last at the end
 
     def restore(self, alarms: Iterable[Alarm]) -> None:
@@ -224,14 +226,14 @@ class AlarmBook:
         return self._latest[alarm_id] if alarm_id else None
 
     def judge(self, judgement: Judgement) -> Revision | None:
-        """Raise, raise in severity or change to another fault family, or clear; None where nothing changes."""
+        """Raise, raise in severity or turn to another fault family, or clear; None where nothing changes."""
         standing = self.find(judgement.asset_id, judgement.definition)
         if judgement.finding is None:
             return self._revise(standing, active_state=Active.INACTIVE) if standing else None
         if standing is None:
             return self._raise(judgement, judgement.finding)
         worse = judgement.finding.severity > standing.severity
-        if worse or judgement.finding.family is not standing.family:
+        if worse or self._has_turned(standing, judgement.finding.family):
             return self._escalate(standing, judgement, judgement.finding)
         return None
 
@@ -256,9 +258,14 @@ class AlarmBook:
         alarm = self._latest.get(alarm_id)
         return self._revise(alarm, stage=Stage.VERDICT, verdict=verdict) if alarm else None
 
-    def republish(self) -> list[Message]:
-        """The standing alarms' latest messages again, for a `refresh` command; ids are those already used."""
-        return [self._message(alarm) for alarm in self.standing()]
+    def _has_turned(self, standing: Alarm, family: Family) -> bool:
+        """True once another family than the alarm's has lasted: at a zone's border they alternate."""
+        seen, cycles = self._turning.pop(standing.alarm_id, (family, 0))
+        cycles = cycles + 1 if seen is family else 1
+        if family is standing.family:
+            return False
+        self._turning[standing.alarm_id] = (family, cycles)
+        return cycles >= FAMILY_CYCLES
 
     def _raise(self, judgement: Judgement, finding: Finding) -> Revision:
         onset = finding.first_time.isoformat()
@@ -319,6 +326,7 @@ class AlarmBook:
 
     def _keep(self, alarm: Alarm) -> None:
         key = (alarm.asset_id, alarm.definition)
+        self._turning.pop(alarm.alarm_id, None)
         self._latest[alarm.alarm_id] = alarm
         if alarm.active_state is Active.ACTIVE:
             self._standing[key] = alarm.alarm_id
@@ -340,6 +348,10 @@ class AlarmBook:
         )
 
     def _text(self, judgement: Judgement, definition: AlarmDefinition) -> str:
+        """Site, bay, asset, what, value, response; where the line is too short, the site goes first, then the bay."""
         asset = self._assets.get(judgement.asset_id)
-        place = " ".join(part for part in (self._site, asset.bay if asset else "", judgement.asset_id) if part)
-        return f"{place}: {definition.what} {judgement.value}; {definition.response}"[:TEXT_CHARS_MAX]
+        place = [part for part in (self._site, asset.bay if asset else "", judgement.asset_id) if part]
+        rest = f"{definition.what} {judgement.value}; {definition.response}"
+        while len(place) > 1 and len(" ".join(place)) + len(rest) + 2 > TEXT_CHARS_MAX:
+            place.pop(0)
+        return f"{' '.join(place)}: {rest}"[:TEXT_CHARS_MAX]

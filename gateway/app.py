@@ -123,7 +123,7 @@ class _Daemon:
                 book=book,
                 core=core,
                 graph=graph,
-                outbox=journal.outbox,
+                store=journal.store,
                 criticality=lambda asset_id: criticality.get(asset_id, 5),
                 episode_seq=partial(_episode_seq, journal),
                 incident=partial(_incident, journal),
@@ -163,7 +163,7 @@ class _Daemon:
 
         children = [
             Child("publisher", publisher.run, backoff=Backoff(first_s=0.2, most_s=15.0)),
-            Child("reflex", lambda: reflex.run(open_incident, sink.send)),
+            Child("reflex", lambda: reflex.run(open_incident, publisher.send_now)),
             Child("control", lambda: serve(config.gateway.state_dir, views.handlers())),
             Child("runs", lambda: self._resume_runs(engine)),
             Child("watchdog", lambda: self._feed_watchdog(journal)),

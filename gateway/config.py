@@ -4,18 +4,21 @@ Unknown keys are refused.  `load` is used by `run` and `check-config`; the sampl
 names every key.
 """
 
+import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from drivers.base import Frozen, Name
 from drivers.errors import Misconfigured
 from drivers.modbus_link import ModbusLinkConfig, link_conflicts
 from drivers.mqtt import MqttConfig
 from drivers.opcua import OpcuaLinkConfig
+from drivers.templates import load_template
+from gateway.control import SOCKET_NAME
 from models.asset import Asset
 from models.core import CoreConfig
 from models.risk import AssetEdge
@@ -23,14 +26,23 @@ from models.risk import AssetEdge
 __all__ = ("AlarmConfig", "AnomalyModelConfig", "Config", "GatewayConfig", "InvestigationConfig", "load", "parse")
 
 LINK_PROTOCOLS = ("modbus_tcp", "modbus_tls", "modbus_rtu", "modbus_rtu_tcp", "opcua")
+STATE_DIR_BYTES_MAX = 107 - len(f"/{SOCKET_NAME}")  # Linux: the path of a Unix socket has at most 107 bytes
 CONFIG_BYTES_MAX = 1_000_000  # a gateway with 5,000 points stays far below; a wrong path (a log, a disk) does not
+
+
+def _with_room_for_a_socket(path: Path) -> Path:
+    if len(os.fsencode(path)) > STATE_DIR_BYTES_MAX:
+        raise ValueError(f"at most {STATE_DIR_BYTES_MAX} bytes, so that the path of its control socket fits")
+    return path
 
 
 class GatewayConfig(Frozen):
     """The box itself."""
 
     id: Name
-    state_dir: Path = Field(description="journal, samples and graph; must survive a reboot")
+    state_dir: Annotated[Path, AfterValidator(_with_room_for_a_socket)] = Field(
+        description="journal, samples and graph; must survive a reboot"
+    )
     site: str = Field(default="", max_length=30, description="shown in alarm texts")
     time_factor: float = Field(
         default=1.0, gt=0, le=100_000, description="device seconds per real second; not 1 only before a simulator"
@@ -129,6 +141,8 @@ def parse(raw: Mapping[str, Any], origin: str) -> Config:
         config = Config.model_validate(raw)
     except ValidationError as err:
         errors = list(_described(err)) + errors
+    else:
+        errors += _points_read_twice(config)
     if errors or config is None:
         lines = "\n".join(f"  {origin}: {line}" for line in errors)
         raise Misconfigured(f"{len(errors)} error(s) in the configuration:\n{lines}")
@@ -154,8 +168,10 @@ def _describe(key: str, detail: Any) -> str:
         return f"{key}: unknown key; remove it or mend its spelling"
     if detail["type"] == "missing":
         return f"{key}: is missing and has no default"
-    if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        return f"{key}.protocol: one of {', '.join(LINK_PROTOCOLS)} (found {str(detail['input'])[:80]!r})"
+    if detail["type"] == "union_tag_not_found":
+        return f"{key}.protocol: is missing; one of {', '.join(LINK_PROTOCOLS)}"
+    if detail["type"] == "union_tag_invalid":
+        return f"{key}.protocol: one of {', '.join(LINK_PROTOCOLS)} (found {detail['ctx']['tag'][:80]!r})"
     message = detail["msg"].removeprefix("Value error, ")
     return f"{key}: {message} (found {str(detail['input'])[:80]!r})"
 
@@ -168,10 +184,10 @@ def _tables(raw: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
 
 def _reference_errors(raw: Mapping[str, Any]) -> Iterator[str]:
     """Checks across tables, on the raw mapping so that they are reported beside errors of type."""
-    known = {str(asset.get("id")) for asset in _tables(raw, "asset")}
-    choices = ", ".join(sorted(known)) or "none is configured"
-    yield from _repeated("asset.{}.id", [str(asset.get("id")) for asset in _tables(raw, "asset")])
-    yield from _repeated("link.{}.name", [str(link.get("name")) for link in _tables(raw, "link")])
+    known = {str(asset["id"]) for asset in _tables(raw, "asset") if "id" in asset}
+    choices = ", ".join(sorted(known)) or "none"
+    for array, key in (("asset", "id"), ("link", "name"), ("anomaly_model", "asset")):
+        yield from _repeated(array, key, _tables(raw, array))
     for key, asset in _asset_references(raw):
         if asset not in known:
             yield f"{key}: no asset {asset!r}; configured are: {choices}"
@@ -195,7 +211,28 @@ def _asset_references(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"anomaly_model.{index}.asset", str(table["asset"])
 
 
-def _repeated(key: str, values: list[str]) -> Iterator[str]:
+def _repeated(array: str, key: str, tables: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    values = [table.get(key) for table in tables]
     for index, value in enumerate(values):
-        if value in values[:index]:
-            yield f"{key.format(index)}: {value!r} is used twice; ids are unique"
+        if value is not None and value in values[:index]:
+            yield f"{array}.{index}.{key}: {value!r} is used twice; it must be unique"
+
+
+def _points_read_twice(config: Config) -> Iterator[str]:
+    """Two sources of one point would mix their values in one window."""
+    source_of: dict[str, str] = {}
+    for number, link in enumerate(config.link):
+        for point in _points(link):
+            if point in source_of:
+                yield f"link.{number}: {point} is read by link {source_of[point]!r} already; leave one of them out"
+            source_of.setdefault(point, link.name)
+
+
+def _points(link: Link) -> Iterator[str]:
+    if isinstance(link, OpcuaLinkConfig):
+        yield from (f"{point.asset}/{point.indicator}" for point in link.points)
+    else:
+        for device in link.devices:
+            yield from (
+                f"{device.asset}/{register.indicator}" for register in load_template(device.template).registers()
+            )

@@ -7,7 +7,6 @@ daemon's own user can open the socket.
 import asyncio
 import json
 import logging
-import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -29,17 +28,26 @@ Handlers = Mapping[str, Callable[[Mapping[str, Any]], Awaitable[Any]]]
 async def serve(state_dir: Path, handlers: Handlers) -> None:
     """Answer questions until cancelled."""
     path = state_dir / SOCKET_NAME
-    path.unlink(missing_ok=True)
-    mask = os.umask(0o177)
-    try:
-        server = await asyncio.start_unix_server(lambda r, w: _converse(r, w, handlers), path, limit=LINE_BYTES_MAX)
-    finally:
-        os.umask(mask)
+    door = await asyncio.to_thread(_bound, path)
+    server = await asyncio.start_unix_server(lambda r, w: _converse(r, w, handlers), sock=door, limit=LINE_BYTES_MAX)
     try:
         async with server:
             await server.serve_forever()
     finally:
-        path.unlink(missing_ok=True)
+        await asyncio.to_thread(path.unlink, missing_ok=True)
+
+
+def _bound(path: Path) -> socket.socket:
+    """The socket at its path, for its owner alone; nobody can connect before it listens."""
+    path.unlink(missing_ok=True)
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        door.bind(str(path))
+        path.chmod(0o600)
+    except BaseException:
+        door.close()
+        raise
+    return door
 
 
 async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handlers: Handlers) -> None:
@@ -58,7 +66,7 @@ async def _answer(line: bytes, handlers: Handlers) -> dict[str, Any]:
     try:
         question = json.loads(line)
         handler = handlers[question["cmd"]]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {"error": f"unknown question; known are: {', '.join(sorted(handlers))}"}
     try:
         return {"ok": await handler(question)}

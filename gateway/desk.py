@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from gateway.alarms import AlarmBook, Revision
+from gateway.announce import entries
 from gateway.incidents import Incident
-from journal import Outbox
-from journal.engine import Engine, emit, emit_entry
+from journal.engine import Engine, Entry, Store, emit_entry
 from journal.fault_graph import FaultGraph
 from models.core import Core
 
@@ -23,7 +23,7 @@ class Desk:
     book: AlarmBook
     core: Core
     graph: FaultGraph
-    outbox: Outbox
+    store: Store
     criticality: Callable[[str], int]  # asset id → rank in the outbox
     episode_seq: Callable[[str], Awaitable[int]]  # episode id → its place in the journal: the graph's transaction time
     incident: Callable[[str], Awaitable[Incident]]  # incident id, which is its run's key → what is investigated
@@ -42,7 +42,12 @@ class Desk:
 
     def announce(self, revision: Revision) -> None:
         """Let the alarm's new state and its message commit with the running step's outcome."""
-        alarm = revision.alarm
-        emit("alarm", alarm, key=alarm.alarm_id, name=alarm.definition)
-        rank = self.criticality(alarm.asset_id)
-        emit_entry(self.outbox.entry(revision.message, asset_id=alarm.asset_id, criticality=rank))
+        for entry in self._entries(revision):
+            emit_entry(entry)
+
+    async def commit(self, revision: Revision) -> None:
+        """The same outside of any step."""
+        await self.store.append(self._entries(revision))
+
+    def _entries(self, revision: Revision) -> list[Entry]:
+        return entries(revision, self.criticality(revision.alarm.asset_id))

@@ -247,15 +247,15 @@ def _without_gas(family: Family, severity: Severity) -> Recommendation:
 
 def episode_of(run_id: str, incident: Incident, diagnosis: Diagnosis, verdict: Verdict) -> Episode:
     """What memory learns from: seen, believed, found.  Codes are left out where the incident is not about gas."""
-    seen = diagnosis.code or incident.finding.code
-    indicators = (f"dga.{seen}",) if incident.family in GAS_FAMILIES else (incident.finding.indicator,)
+    gas = incident.family in GAS_FAMILIES
+    suspected = str(diagnosis.code or "") if gas else ""  # empty where the methods could not decide
     return Episode(
         episode_id=run_id,
         asset_id=incident.asset_id,
         model=incident.nameplate.model,
-        indicators=indicators,
-        suspected_code=str(seen) if incident.family in GAS_FAMILIES else "",
-        final_code=str(verdict.final_code) if incident.family in GAS_FAMILIES else "",
+        indicators=(f"dga.{suspected}" if suspected else incident.finding.indicator,),
+        suspected_code=suspected,
+        final_code=str(verdict.final_code) if gas else "",
         final_cause=verdict.final_cause,
         outcome=verdict.outcome.value,
         basis=verdict.basis.value,

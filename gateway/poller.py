@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 
 from drivers.base import Clock, Point, Quality, Sample, Source
 from drivers.errors import Refused, Transient
-from gateway.supervisor import Backoff
+from gateway.supervisor import Backoff, heed_cancellation
 from gateway.watchdog import Heartbeats
 
 __all__ = ("Deliver", "PollStats", "Poller")
 
 log = logging.getLogger(__name__)
 
+MINUTE_S = 60.0
 CONNECTS_PER_MINUTE_MAX = 6  # a peer that accepts and closes must not be hammered
 STALE_AFTER_PERIODS = 1.6  # noticed at the next look, a quarter period later: before two periods in any case
 LOOKS_PER_PERIOD = 5
@@ -79,9 +80,11 @@ class Poller:
             self.heartbeats.forget(f"{self.source.name}.watch")
 
     async def _read_forever(self) -> None:
-        self.heartbeats.expect(f"{self.source.name}.read", OPEN_TIMEOUT_S + 4 * self.period_s + self.backoff.most_s)
+        pause_s = max(self.backoff.most_s, MINUTE_S)
+        self.heartbeats.expect(f"{self.source.name}.read", OPEN_TIMEOUT_S + 4 * self.period_s + pause_s)
         try:
             while True:
+                heed_cancellation()
                 try:
                     await self._connect()
                     await self._read_while_connected()
@@ -104,6 +107,7 @@ class Poller:
         while True:
             self.heartbeats.beat(f"{self.source.name}.read")
             samples = await self.source.read()
+            heed_cancellation()
             self._accept(samples)
             if samples:
                 self.backoff.reset()
@@ -140,7 +144,7 @@ class Poller:
     def _connect_allowed_in_s(self) -> float:
         if len(self._connects_ns) < CONNECTS_PER_MINUTE_MAX:
             return 0.0
-        return 60.0 - (self.clock.monotonic_ns() - self._connects_ns[0]) / 1e9
+        return MINUTE_S - (self.clock.monotonic_ns() - self._connects_ns[0]) / 1e9
 
     async def _watch_forever(self) -> None:
         self.heartbeats.expect(f"{self.source.name}.watch", 4 * self.period_s + 5)

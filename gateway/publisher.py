@@ -15,8 +15,9 @@ from typing import Literal
 from pydantic import Field
 
 from drivers.base import Clock, Frozen, Inbound, Message
-from drivers.errors import Refused, Transient
+from drivers.errors import BadInput, Refused, Transient
 from drivers.mqtt import MqttSink
+from gateway.supervisor import heed_cancellation
 from gateway.watchdog import Heartbeats
 from journal import Outbox, OutboxItem
 
@@ -77,6 +78,7 @@ class Publisher:
         """Publish until the link is lost (raises Transient: the supervisor starts this again) or cancelled."""
         try:
             await self._sink.open()
+            heed_cancellation()
             await self._sink.send(self._online)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._drain(), name="publisher.drain")
@@ -84,6 +86,10 @@ class Publisher:
                 tasks.create_task(self._watch_link(), name="publisher.link")
         finally:
             await self._leave()
+
+    async def send_now(self, message: Message) -> None:
+        """Past the outbox, for when nothing can be journalled.  Raises Transient or Refused."""
+        await self._sink.send(self._stamped(message))
 
     async def _watch_link(self) -> None:
         """A lost link ends this session also while nothing waits to be sent: commands come in over it."""
@@ -117,7 +123,7 @@ class Publisher:
     async def _send(self, item: OutboxItem) -> None:
         try:
             delivery = await self._sink.send(self._stamped(item.message))
-        except Refused as err:
+        except (Refused, BadInput) as err:
             await self._outbox.mark_refused(item.message.message_id, str(err))
             return
         if await self._outbox.mark_sent(item.message.message_id, delivery) and item.message.message_id.endswith(".1"):

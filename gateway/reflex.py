@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from drivers.base import Message, Quality, Sample
-from drivers.errors import Transient
+from drivers.errors import Refused, Transient
 from gateway.agents.hard import HardAgent
 from gateway.agents.soft import SoftAgent
 from gateway.agents.wave import WaveAgent
 from gateway.alarms import AlarmBook, Judgement, Revision
+from gateway.announce import entries
 from gateway.incidents import Incident
 from gateway.watchdog import Heartbeats
 from journal import Journal
@@ -30,7 +31,7 @@ __all__ = ("Reflex",)
 log = logging.getLogger(__name__)
 
 UNITS_MAX = 10_000  # judgements waiting for the disk; a full queue means a dead disk, and is counted
-BATCH_UNITS_MAX = 256  # units in one commit
+BATCH_UNITS_MAX = 32  # units in one commit: with their findings and exposures they stay below what an append may carry
 COMMIT_RETRY_S = 1.0
 UNJOURNALLED_AFTER_TRIES = 5  # then the alarm goes out without the journal: the disk is dead
 BEAT_S = 5.0  # the committer comes round at least this often
@@ -44,7 +45,7 @@ class _Unit:
     """Entries that commit together and what they set off."""
 
     entries: list[Entry] = field(default_factory=list)
-    revisions: list[Revision] = field(default_factory=list)
+    untold: list[Revision] = field(default_factory=list)  # what SCADA must hear even if this cannot be committed
     incidents: list[Incident] = field(default_factory=list)
 
 
@@ -74,12 +75,11 @@ class Reflex:
 
     def accept(self, samples: Sequence[Sample]) -> None:
         """One delivery of a poller; never blocks."""
-        self._journal.samples.add(samples)
         by_asset: dict[str, list[Sample]] = {}
         for sample in samples:
             by_asset.setdefault(sample.point_id.partition("/")[0], []).append(sample)
         for asset_id, members in by_asset.items():
-            for judgement in self._hard[asset_id].observe(members):
+            for judgement in self._hard[asset_id].observe(members, self._journal.samples.add):
                 self._weigh(judgement)
 
     def qualities(self) -> dict[str, Quality]:
@@ -106,7 +106,7 @@ class Reflex:
         """A judgement about the gateway itself, for example a rescued journal."""
         revision = self._book.judge(judgement)
         if revision is not None:
-            self._put(_Unit(entries=self._entries(revision), revisions=[revision]))
+            self._put(_Unit(entries=self._entries(revision), untold=[revision]))
 
     async def settled(self) -> None:
         """Wait until everything judged so far is committed."""
@@ -123,13 +123,31 @@ class Reflex:
                     units = [await self._units.get()]
             except TimeoutError:
                 continue
-            while len(units) < BATCH_UNITS_MAX and not self._units.empty():
-                units.append(self._units.get_nowait())
+            self._take_more(units, BATCH_UNITS_MAX)
             await self._commit(units, send_now)
             for unit in units:
                 for incident in unit.incidents:
-                    await open_incident(incident)
+                    await self._open(incident, open_incident)
                 self._units.task_done()
+
+    def _take_more(self, units: list[_Unit], most: int) -> None:
+        while len(units) < most and not self._units.empty():
+            units.append(self._units.get_nowait())
+
+    async def _open(self, incident: Incident, open_incident: Open) -> None:
+        """Start the investigation; its journal entry stands already, so it must not be forgotten before a restart."""
+        while True:
+            try:
+                await open_incident(incident)
+            except Transient as err:
+                log.warning("investigation %s does not start: %s", incident.id, err)
+                await self._pause()
+            else:
+                return
+
+    async def _pause(self) -> None:
+        self._heartbeats.beat("reflex")
+        await asyncio.sleep(COMMIT_RETRY_S)
 
     def _judge_silence(self) -> None:
         """A device that is gone delivers nothing to judge: its agent is asked now and then."""
@@ -141,7 +159,7 @@ class Reflex:
         unit = _Unit()
         revision = self._book.judge(judgement)
         if revision is not None:
-            unit.revisions.append(revision)
+            unit.untold.append(revision)
             unit.entries += self._entries(revision)
         finding = judgement.finding
         alarm = self._book.find(judgement.asset_id, judgement.definition)
@@ -164,12 +182,7 @@ class Reflex:
         ]
 
     def _entries(self, revision: Revision) -> list[Entry]:
-        alarm = revision.alarm
-        criticality = self._criticality.get(alarm.asset_id, 5)
-        return [
-            Entry(kind="alarm", key=alarm.alarm_id, name=alarm.definition, payload=encode(alarm)),
-            self._journal.outbox.entry(revision.message, asset_id=alarm.asset_id, criticality=criticality),
-        ]
+        return entries(revision, self._criticality.get(revision.alarm.asset_id, 5))
 
     def _put(self, unit: _Unit) -> None:
         try:
@@ -178,35 +191,41 @@ class Reflex:
             self.dropped_units += 1
             log.critical("the journal accepts nothing; %d judgement(s) dropped so far", self.dropped_units)
 
-    async def _commit(self, units: Sequence[_Unit], send_now: SendNow) -> None:
-        entries = [entry for unit in units for entry in unit.entries]
-        tries = 0
-        while True:
+    async def _commit(self, units: list[_Unit], send_now: SendNow) -> None:
+        """Commit the units, batch by batch; while the disk takes nothing, those that arrive join them."""
+        tries = committed = 0
+        while committed < len(units):
+            batch = units[committed : committed + BATCH_UNITS_MAX]
             try:
-                await self._journal.store.append(entries)
+                await self._journal.store.append([entry for unit in batch for entry in unit.entries])
             except Transient as err:
                 tries += 1
                 log.warning("commit failed (%d): %s", tries, err)
-                if tries == UNJOURNALLED_AFTER_TRIES:
-                    await self._send_unjournalled(units, send_now)
-                self._heartbeats.beat("reflex")
-                await asyncio.sleep(COMMIT_RETRY_S)
+                if tries >= UNJOURNALLED_AFTER_TRIES:
+                    self._take_more(units, UNITS_MAX)
+                    await self._send_unjournalled(units[committed:], send_now)
+                await self._pause()
             else:
-                return
+                tries = 0
+                committed += len(batch)
 
     async def _send_unjournalled(self, units: Sequence[_Unit], send_now: SendNow) -> None:
         """The one exception to "nothing is published that is not in the journal": the disk is dead."""
         for unit in units:
-            for revision in unit.revisions:
-                alarm = revision.alarm.model_copy(update={"journalled": False})
+            while unit.untold:
+                alarm = unit.untold[0].alarm.model_copy(update={"journalled": False})
                 message = Message(
                     message_id=alarm.message_id,
-                    topic=revision.message.topic,
+                    topic=unit.untold[0].message.topic,
                     payload=alarm.model_dump_json(by_alias=True).encode(),
                     retain=True,
                 )
-                self.unjournalled += 1
                 try:
                     await send_now(message)
                 except Transient as err:
-                    log.critical("alarm %s could neither be journalled nor sent: %s", alarm.message_id, err)
+                    log.critical("alarm %s can neither be journalled nor sent: %s", alarm.message_id, err)
+                    return
+                except Refused as err:
+                    log.critical("alarm %s can not be journalled, and is refused: %s", alarm.message_id, err)
+                self.unjournalled += 1
+                unit.untold.pop(0)

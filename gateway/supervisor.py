@@ -16,7 +16,7 @@ from enum import StrEnum
 from drivers.base import Clock
 from drivers.errors import Fatal, Misconfigured, Refused, Transient
 
-__all__ = ("Backoff", "Child", "ChildState", "first_leaf", "supervise")
+__all__ = ("Backoff", "Child", "ChildState", "first_leaf", "heed_cancellation", "supervise")
 
 log = logging.getLogger(__name__)
 
@@ -99,11 +99,27 @@ async def supervise(child: Child, clock: Clock, *, stable_s: float = 10.0) -> No
 
 
 async def _run(child: Child) -> None:
-    """Run it; of the errors of a task group the first counts, the others follow from it."""
+    """Run one life in a task of its own, so that what cancels parts of it is over with it.
+
+    Of the errors of a task group the first counts, the others follow from it.
+    """
     try:
-        await child.run()
+        await asyncio.ensure_future(child.run())
     except BaseExceptionGroup as group:
         raise first_leaf(group) from group
+    finally:
+        heed_cancellation()  # also where the life answered it with an error of its own
+
+
+def heed_cancellation() -> None:
+    """Raise CancelledError where this task was cancelled and a library has lost that; loops around libraries call it.
+
+    Before Python 3.12 `asyncio.wait_for`, by which pymodbus, asyncua and aiomqtt wait, returns a result that comes
+    together with a cancellation and forgets the cancellation: the task would never end.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -7,7 +7,7 @@ import logging
 from pydantic import Field, ValidationError
 
 from drivers.base import Frozen, Inbound
-from drivers.errors import BadInput
+from drivers.errors import BadInput, Transient
 from gateway.consolidation import consolidate
 from gateway.desk import Desk
 from gateway.investigation import WAIT, episode_of, investigate
@@ -40,7 +40,7 @@ class Verdicts:
         """A message of the command topic; whatever is wrong with it is counted and logged, never raised."""
         try:
             outcome = await self.submit(_parse(inbound.payload))
-        except BadInput as err:
+        except (BadInput, Transient) as err:
             self.refused += 1
             log.warning("verdict on %s refused: %s", inbound.topic, err)
         else:
@@ -76,11 +76,17 @@ class Verdicts:
     async def _late(self, command: VerdictCommand, incident_id: str) -> str:
         """The deadline has passed: the run is over, but what was found still teaches memory."""
         engine = self._desk.engine
+        key = f"consolidate/{command.run_id}"
+        if await self._desk.store.find_run(key) is not None:
+            raise BadInput(f"run {command.run_id} already has a late verdict; the first one counts")
         incident = await self._desk.incident(incident_id)
         diagnosis = await engine.result(command.run_id)
         assert isinstance(diagnosis, Diagnosis), "an investigation returns a diagnosis"
         episode = episode_of(command.run_id, incident, diagnosis, command.verdict)
-        run_id = await engine.start(consolidate, episode, key=f"consolidate/{episode.episode_id}")
+        run_id = await engine.start(consolidate, episode, key=key)
+        revision = self._desk.book.record_verdict(incident.alarm_id, command.verdict)
+        if revision is not None:
+            await self._desk.commit(revision)
         return f"late for run {command.run_id}; consolidated by run {run_id}"
 
 

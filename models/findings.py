@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from drivers.base import Frozen, Name, Quality, Value
 
@@ -213,7 +213,7 @@ class Verdict(Frozen):
     outcome: Outcome
     final_code: FaultCode
     basis: Basis
-    observed_at: datetime
+    observed_at: AwareDatetime
     by: Annotated[str, Field(min_length=1, max_length=64)]
     final_cause: Name | None = Field(default=None, description="failure mode of the fault graph")
     note: str = Field(default="", max_length=500, description="kept verbatim; never part of a prompt")

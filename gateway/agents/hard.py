@@ -5,9 +5,10 @@ counts cycles.  BAD, STALE and UNCERTAIN samples never reach a rule.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeAlias
 from uuid import NAMESPACE_URL, uuid5
 
 from drivers.base import Clock, Point, Quality, Sample
@@ -24,7 +25,10 @@ __all__ = ("HardAgent",)
 
 log = logging.getLogger(__name__)
 
+Keep: TypeAlias = Callable[[Sequence[Sample]], None]
+
 DAY = timedelta(days=1)
+SILENCE_MAX_NS = 600 * 10**9  # an unchanged group is kept this often all the same: that it was watched is worth a row
 EVIDENCE_CYCLES = 5  # five cycles of at most twelve points fit into a finding's 64 samples
 EVIDENCE_SAMPLES_MAX = 64
 
@@ -39,6 +43,17 @@ class _Group:
     lost_since_ns: int | None = None
     lost_reported: bool = False
     time_source: TimeSource = "poll"
+    kept_ns: int = 0
+    kept_qualities: tuple[Quality, ...] = ()
+
+    def has_news(self, members: Sequence[Sample]) -> bool:
+        """True where a quality changed, or where nothing has been kept for a while; notes that it is kept now."""
+        qualities = tuple(sample.quality for sample in members)
+        since_ns = members[-1].monotonic_ns - self.kept_ns
+        news = qualities != self.kept_qualities or not 0 <= since_ns < SILENCE_MAX_NS
+        if news:
+            self.kept_ns, self.kept_qualities = members[-1].monotonic_ns, qualities
+        return news
 
 
 @dataclass(slots=True)
@@ -109,14 +124,17 @@ class HardAgent:
         point = self._points.get(f"{self.asset.id}/{indicator}")
         return self._groups[point.group].window.count if point else 0
 
-    def observe(self, samples: Sequence[Sample]) -> list[Judgement]:
-        """What the samples of one delivery change; every sample must be of this asset."""
+    def observe(self, samples: Sequence[Sample], keep: Keep = lambda _: None) -> list[Judgement]:
+        """What the samples of one delivery change; every sample must be of this asset.
+
+        `keep` is handed what is worth keeping, group by group: a poll that shows nothing new is not.
+        """
         judgements = []
-        for group, cycle in self._absorb(samples):
+        for group, cycle in self._absorb(samples, keep):
             judgements += self._judge(group, cycle)
         return judgements + self.silence()
 
-    def _absorb(self, samples: Sequence[Sample]) -> list[tuple[_Group, Cycle]]:
+    def _absorb(self, samples: Sequence[Sample], keep: Keep = lambda _: None) -> list[tuple[_Group, Cycle]]:
         by_group: dict[str, list[Sample]] = {}
         for sample in samples:
             if sample.historical:
@@ -134,6 +152,8 @@ class HardAgent:
             group = self._groups[name]
             self._note_presence(group)
             cycle = group.detector.feed(members)
+            if group.has_news(members) or cycle is not None:
+                keep(members)
             if cycle is not None:
                 group.time_source = _time_source(members[-1])
                 group.window.add(cycle)

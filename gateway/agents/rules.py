@@ -111,7 +111,7 @@ class GasRule:
             confidence=diagnosis.hypotheses[0].probability if diagnosis.hypotheses else 0.0,
             facts=diagnosis.facts,
             assumptions=diagnosis.assumptions,
-            value=f"{diagnosis.code or 'fault, type undecided'} (C57.104 status {diagnosis.status})",
+            value=f"{diagnosis.code or 'fault, type undecided'}, status {diagnosis.status}",
         )
 
 

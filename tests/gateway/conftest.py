@@ -1,17 +1,28 @@
 """Shared by the gateway's tests: a clock that moves when told, a loop whose time jumps, samples and findings."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
 from drivers.base import Point, Quality, Sample
+from gateway.alarms import Alarm, AlarmBook, Judgement
+from gateway.consolidation import consolidate
+from gateway.desk import Desk
+from gateway.incidents import Incident
+from gateway.investigation import investigate
+from journal.engine import Engine, Entry, MemoryStore, Record, StepState, decode, encode
+from journal.fault_graph import Episode, FaultGraph, open_or_rebuild
+from models import knowledge_base
 from models.asset import Asset, AssetKind, Nameplate
+from models.core import Core, CoreConfig
 from models.features import window_of
-from models.findings import EvidenceSample, Family, Finding, Severity
+from models.findings import EvidenceSample, Family, Finding, Severity, Verdict
 
 T = TypeVar("T")
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -240,3 +251,154 @@ def eventually() -> Callable[..., Coroutine[Any, Any, None]]:
                 await asyncio.sleep(0.01)
 
     return wait
+
+
+class StepCounter:
+    """What really ran, kept outside the journal."""
+
+    def __init__(self) -> None:
+        self.started: list[tuple[str, str]] = []
+
+    def step_started(self, run_id: str, step_key: str) -> None:
+        self.started.append((run_id, step_key))
+
+    def step_committed(self, _run_id: str, _step_key: str) -> None:
+        pass
+
+
+class InvestigationWorld:
+    """One log that outlives its engines; the fault graph and the alarm book are rebuilt in each life."""
+
+    def __init__(self, clock: FakeClock, assets: Sequence[Asset], graph: FaultGraph) -> None:
+        self.clock = clock
+        self.assets = assets
+        self.graph = graph
+        self.store: Any = MemoryStore(clock)
+        self.counter = StepCounter()
+        self.closed: list[str] = []
+        self.desk: Any = None
+
+    def alarm_of(self, finding: Finding, definition: str) -> tuple[Alarm, list[Entry]]:
+        """A raised alarm, and what the reflex path would have committed for it."""
+        book = self._book()
+        judgement = Judgement(asset_id=finding.asset_id, definition=definition, finding=finding, value="")
+        revision = book.judge(judgement)
+        assert revision is not None
+        alarm = revision.alarm
+        return alarm, [Entry(kind="alarm", key=alarm.alarm_id, name=definition, payload=encode(alarm))]
+
+    def incident_of(self, finding: Finding, alarm: Alarm, *related: Finding) -> tuple[Incident, Entry]:
+        asset = next(one for one in self.assets if one.id == finding.asset_id)
+        incident = Incident(
+            id=f"incident-{finding.id}",
+            asset_id=finding.asset_id,
+            family=finding.family,
+            severity=finding.severity,
+            alarm_id=alarm.alarm_id,
+            opened_time=self.clock.now(),
+            finding=finding,
+            nameplate=asset.nameplate,
+            related=related,
+        )
+        return incident, Entry(kind="incident.opened", key=incident.id, payload=encode(incident))
+
+    async def open(self, finding: Finding, *, definition: str = "DgaFault") -> Incident:
+        """Raise and keep the alarm and its incident."""
+        alarm, entries = self.alarm_of(finding, definition)
+        incident, entry = self.incident_of(finding, alarm)
+        await self.store.append([*entries, entry])
+        return incident
+
+    @asynccontextmanager
+    async def life(self, **store: Any) -> AsyncIterator[Engine]:
+        """A process: fresh engine, book and graph on the kept rows; `store` may bring a crash."""
+        if isinstance(self.store, MemoryStore):
+            self.store = MemoryStore(self.clock, records=self.store.records, **store)
+        self.counter = StepCounter()
+        book = self._book()
+        book.restore([decode(record.payload, Alarm) for record in await self._kept("alarm")])
+        episodes = [(decode(record.payload, Episode), record.seq) for record in await self._kept("graph.episode")]
+        await asyncio.to_thread(self.graph.rebuild, episodes)
+        core = Core(CoreConfig(enabled=False))
+        self.desk = Desk(
+            book=book,
+            core=core,
+            graph=self.graph,
+            store=self.store,
+            criticality=lambda _: 3,
+            episode_seq=self._episode_seq,
+            incident=self._incident,
+            incident_closed=self.closed.append,
+        )
+        engine = Engine(self.store, self.clock, services=self.desk, observer=self.counter)
+        engine.register(investigate, consolidate)
+        self.desk.engine = engine
+        try:
+            yield engine
+        finally:
+            await engine.close()
+            await core.close()
+
+    async def until_open(self, engine: Engine, run_id: str) -> None:
+        """Wait until the run asks for its verdict."""
+        async with asyncio.timeout(20):
+            while StepState.WAITING not in {step.state for step in await engine.steps(run_id)}:  # noqa: ASYNC110 - the store sets no event
+                await asyncio.sleep(0.001)
+
+    async def all_ended(self) -> None:
+        """Wait until no run is open."""
+        async with asyncio.timeout(20):
+            while await self.store.open_runs():  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.001)
+
+    async def kinds(self, kind: str) -> list[Record]:
+        return await self._kept(kind)
+
+    async def _kept(self, kind: str) -> list[Record]:
+        if isinstance(self.store, MemoryStore):
+            return [record for record in self.store.records if record.kind == kind]
+        records: list[Record] = await self.store.latest(kind)
+        return records
+
+    async def _episode_seq(self, episode_id: str) -> int:
+        return next(record.seq for record in await self._kept("graph.episode") if record.key == episode_id)
+
+    async def _incident(self, incident_id: str) -> Incident:
+        record = next(record for record in await self._kept("incident.opened") if record.key == incident_id)
+        incident: Incident = decode(record.payload, Incident)
+        return incident
+
+    def _book(self) -> AlarmBook:
+        return AlarmBook("g1", "", self.assets, self.clock, simulated=False)
+
+
+@pytest.fixture(scope="session")
+def seeded_graph() -> Iterator[FaultGraph]:
+    graph, _ = open_or_rebuild(Path(":memory:"), knowledge_base.load().seed(), [])
+    yield graph
+    graph.close()
+
+
+@pytest.fixture
+def make_world(clock: FakeClock, t1: Asset, q1: Asset, seeded_graph: FaultGraph) -> Callable[[], InvestigationWorld]:
+    return lambda: InvestigationWorld(clock, [t1, q1], seeded_graph)
+
+
+@pytest.fixture
+def world(make_world: Callable[[], InvestigationWorld]) -> InvestigationWorld:
+    return make_world()
+
+
+@pytest.fixture
+def verdict() -> Callable[..., Verdict]:
+    def make(**changes: Any) -> Verdict:
+        fields = {
+            "outcome": "confirmed",
+            "final_code": "D2",
+            "basis": "internal_inspection",
+            "observed_at": START + timedelta(days=1),
+            "by": "inspector",
+        }
+        return Verdict.model_validate(fields | changes)
+
+    return make

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 GATEWAY_ID = "gw-demo"  # as `config_text` names it
 WAIT_S = 40.0  # the longest wait for a state, on a box so loaded that a process starts in ten seconds
 LOOK_S = 0.05
-ANOMALY_MODEL = re.compile(r'\[\[anomaly_model\]\]\nasset = .*\nfile = .*\n')  # fitting one takes longer than a test
+ANOMALY_MODEL = re.compile(r"\[\[anomaly_model\]\]\nasset = .*\nfile = .*\n")  # fitting one takes longer than a test
 
 
 class Door:
@@ -33,7 +33,7 @@ class Door:
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._server: asyncio.Server | None = None
-        self._links: set[asyncio.Task[None]] = set()
+        self._links: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self.is_open = True
         self.said: list[bytearray] = []  # one per connection, client to server
         self.first_said_ns: int | None = None
@@ -46,10 +46,9 @@ class Door:
     async def shut(self) -> None:
         """Cut every connection and refuse new ones."""
         self.is_open = False
-        links = list(self._links)
-        for link in links:
-            link.cancel()
-        await asyncio.gather(*links, return_exceptions=True)
+        for writer in self._links.values():
+            writer.transport.abort()
+        await asyncio.gather(*self._links, return_exceptions=True)
 
     def open(self) -> None:
         self.is_open = True
@@ -63,14 +62,14 @@ class Door:
     async def _admit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = asyncio.current_task()
         assert link is not None
-        self._links.add(link)
+        self._links[link] = writer
         try:
             if self.is_open:
                 await self._carry(reader, writer)
         except OSError:
             pass  # the other side is away, and so are we
         finally:
-            self._links.discard(link)
+            del self._links[link]
             writer.close()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -127,7 +126,6 @@ class Site:
                 await asyncio.sleep(LOOK_S)
                 with suppress(Transient):
                     await self.scada._sink.send(own)
-        self.scada.statuses.clear()
 
     async def deafen(self) -> None:
         """SCADA hears nothing any more."""
@@ -151,18 +149,29 @@ class Site:
         await self.until(look, lambda: f"last answer to {cmd}: {json.dumps(answer)[:1500]}")
         return answer
 
+    async def told(self, *, online: bool) -> None:
+        """Wait until SCADA is told that the gateway is there, or not."""
+
+        async def said() -> bool:
+            return [status for status in self.scada.statuses if status is not None][-1:] == [online]
+
+        try:
+            await _poll(said)
+        except TimeoutError:
+            pytest.fail(f"SCADA was not told that online is {online}: {self.scada.statuses}\n{self.log_tail()}")
+
     async def until(self, look: Callable[[], Awaitable[bool]], told: Callable[[], str] = str) -> None:
         """Return when `look` says so; fail with the daemon's log when it ended or the time is over."""
+
+        async def seen() -> bool:
+            self.daemon.check()
+            try:
+                return await look()
+            except Transient:
+                return False  # not up yet
+
         try:
-            async with asyncio.timeout(WAIT_S):
-                while True:
-                    self.daemon.check()
-                    try:
-                        if await look():
-                            return
-                    except Transient:
-                        pass  # not up yet
-                    await asyncio.sleep(LOOK_S)
+            await _poll(seen)
         except TimeoutError:
             pytest.fail(f"not reached within {WAIT_S:.0f} s; {told()}\n{self.log_tail()}")
 
@@ -180,6 +189,17 @@ class Site:
         except TimeoutError:
             pytest.fail(f"SCADA did not hear of it; it holds {list(self.scada.alarms.values())}\n{self.log_tail()}")
 
+    @property
+    def pid(self) -> int:
+        assert self.daemon._process is not None
+        return self.daemon._process.pid
+
+    async def ensure_daemon(self) -> None:
+        """Start the daemon where a test before this one has ended it."""
+        process = self.daemon._process
+        if process is None or process.returncode is not None:
+            await self.daemon.start()
+
     async def kill_daemon(self) -> None:
         self.daemon.check()  # or it would be said to be killed where it has crashed
         self.daemon.kill()
@@ -190,6 +210,12 @@ class Site:
 
     def log_tail(self) -> str:
         return self.log.read_text(errors="replace")[-3000:] if self.log.exists() else "no log"
+
+
+async def _poll(look: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not await look():  # noqa: ASYNC110 - what is looked at is in another process
+            await asyncio.sleep(LOOK_S)
 
 
 StartSite = Callable[..., AbstractAsyncContextManager[Site]]
@@ -242,23 +268,38 @@ async def door() -> AsyncIterator[Callable[[str, int], Awaitable[Door]]]:
         await one.close()
 
 
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Shows a figure on the terminal, also where the test passes."""
+
+    def show(figure: str) -> None:
+        with capsys.disabled():
+            sys.stdout.write(f"\n  {figure}\n")
+
+    return show
+
+
 @pytest.fixture(scope="session")
 def quick() -> Callable[[str], str]:
-    """Turns the demo's configuration into one that polls five times as often and clears after three measurements."""
+    """Turns the demo's configuration into one that polls five times as often and clears after three measurements.
+
+    Its devices may take longer to answer: on a loaded box a late answer is no lost link.
+    """
 
     def configure(text: str) -> str:
-        return text.replace("poll_period_s = 0.5", "poll_period_s = 0.1") + "[alarm]\nclear_after_cycles = 3\n"
+        text = text.replace("poll_period_s = 0.5", "poll_period_s = 0.1").replace("timeout_s = 0.2", "timeout_s = 2.0")
+        return text + "[alarm]\nclear_after_cycles = 3\n"
 
     return configure
 
 
-@pytest.fixture
-def scenario(tmp_path: Path) -> Callable[[str], str]:
+@pytest.fixture(scope="session")
+def scenario(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     """A shipped scenario with a gas analysis every 0.3 real seconds, as a file."""
 
     def make(name: str) -> str:
         text = (ROOT / "hil_sim" / "scenarios" / f"{name}.toml").read_text()
-        path = tmp_path / f"{name}.toml"
+        path = tmp_path_factory.mktemp("scenario") / f"{name}.toml"
         path.write_text(text.replace('template = "vaisala-opt100"', 'template = "vaisala-opt100"\ncycle_s = 1080'))
         return str(path)
 

@@ -54,12 +54,8 @@ async def test_a_gateway_with_nothing_to_say_comes_back_to_a_broker_that_was_awa
     async with start_site(scenario("plateaus"), configure=quick) as site:
         await site.daemon.start()
         await site.all_good()
-        await site.until(lambda: _said(site, online=True))
+        await site.told(online=True)
         await site.sim.command("broker_down")
         await site.sim.command("broker_up")
         await site.listen()
-        await site.until(lambda: _said(site, online=True), lambda: "the gateway never said again that it is online")
-
-
-async def _said(site: Any, *, online: bool) -> bool:
-    return site.scada.statuses[-1:] == [online]
+        await site.told(online=True)

@@ -339,3 +339,37 @@ def test_warming_up_judges_nothing_and_counts_no_poll_twice(make_agent: Any, mon
     assert agent.cycle_counts == {"T1/dga": 6}
     assert agent.observe(monitor.poll()) == []
     assert set(agent.qualities.values()) == {Quality.GOOD}
+
+
+# -- what is worth keeping
+
+
+def test_a_measurement_is_kept_once_and_not_each_poll(agent: HardAgent, monitor: Any, gases: Any, clock: Any) -> None:
+    kept: list[Sequence[Sample]] = []
+    agent.observe(monitor.measure(gases["healthy"]), kept.append)
+    for _ in range(599):
+        clock.advance(1)
+        agent.observe(monitor.poll(), kept.append)
+    assert len(kept) == 1
+    clock.advance(1)
+    agent.observe(monitor.poll(), kept.append)
+    assert len(kept) == 2  # that it was watched is worth a row now and then
+    agent.observe(monitor.poll(Quality.BAD), kept.append)
+    assert len(kept) == 3
+
+
+def test_a_restart_judges_from_what_was_kept_as_if_it_had_not_stopped(
+    make_agent: Any, gas_points: Any, monitor: Any, gases: Any, clock: Any
+) -> None:
+    kept: list[Sample] = []
+    before = make_agent(gas_points)
+    for _ in range(4):
+        before.observe(monitor.measure(gases["D2"]), kept.extend)
+        for _ in range(50):
+            clock.advance(1)
+            before.observe(monitor.poll(), kept.extend)
+    after = make_agent(gas_points)
+    after.warm(kept)
+    last = monitor.measure(gases["D2"])
+    assert [one.definition for one in after.observe(last)] == ["DgaFault"]
+    assert len(kept) == 4 * len(gas_points)
