@@ -16,6 +16,7 @@ from rich.table import Table
 from drivers.clock import SystemClock
 from drivers.errors import BadInput
 from gateway import __version__
+from gateway.cli_metrics import register_metrics
 from gateway.cli_plan import register_plan
 from gateway.config import Config, load
 
@@ -31,6 +32,7 @@ runs_app = typer.Typer(help="Durable runs: investigations and consolidations.", 
 graph_app = typer.Typer(help="The fault graph: what memory holds.", no_args_is_help=True)
 train_app = typer.Typer(help="Fit models on this box.", no_args_is_help=True)
 register_plan(app)
+register_metrics(app)
 app.add_typer(runs_app, name="runs")
 app.add_typer(graph_app, name="graph")
 app.add_typer(train_app, name="train")
