@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from drivers.errors import Misconfigured
 from gateway.cli import app
+from gateway.cli_metrics import prometheus_text
 from gateway.config import load
 
 _CONFIG = """
@@ -80,3 +81,16 @@ def test_what_must_not_be_is_refused(tmp_path: Path, links: list[dict[str, str]]
 def test_a_server_that_takes_two_connections_may_have_two_links(tmp_path: Path) -> None:
     more = {"more": 'host = "10.0.0.1"\nmax_connections = 2'}
     assert len(load(_file(tmp_path, _OPT100 | more, _DPT145 | more)).link) == 2
+
+
+def test_metrics_in_the_text_format_of_prometheus() -> None:
+    links = {"b": {"state": 0.0, "polls_total": 3.0}, "a": {"state": 1.0, "read_last_s": 0.25}}
+    assert prometheus_text(links).splitlines() == [
+        "# TYPE blackstart_link_polls_total counter",
+        'blackstart_link_polls_total{link="b"} 3',
+        "# TYPE blackstart_link_read_last_s gauge",
+        'blackstart_link_read_last_s{link="a"} 0.25',
+        "# TYPE blackstart_link_state gauge",
+        'blackstart_link_state{link="a"} 1',
+        'blackstart_link_state{link="b"} 0',
+    ]
