@@ -1,17 +1,11 @@
 """The lines under Modbus: TLS, RTU through a socket, RTU over a pair of pseudo-terminals; late replies on each."""
 
 import asyncio
-import datetime as dt
 import os
-import shutil
 import ssl
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from drivers.base import Quality
 from drivers.clock import SystemClock
@@ -161,42 +155,6 @@ async def test_a_dead_unit_on_a_shared_line_does_not_make_the_others_wrong_or_ma
     assert device.connections <= DIALS_PER_MINUTE_MAX
 
 
-def _signed(folder: Path, name: str, issuer: tuple[object, object] | None) -> tuple[object, object]:
-    """A key and a certificate as PEM files; signed by `issuer` or by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    issuer_key, issuer_name = (key, subject) if issuer is None else (issuer[0], issuer[1].subject)
-    now = dt.datetime.now(dt.UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer_name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-    )
-    certificate = builder.sign(issuer_key, hashes.SHA256())
-    pem = serialization.Encoding.PEM
-    (folder / f"{name}.pem").write_bytes(certificate.public_bytes(pem))
-    plain = serialization.NoEncryption()
-    (folder / f"{name}.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
-    return key, certificate
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tls")
-    plant = _signed(folder, "plant-ca", None)
-    stranger = _signed(folder, "stranger-ca", None)
-    _signed(folder, "device", plant)
-    _signed(folder, "gateway", plant)
-    _signed(folder, "intruder", stranger)
-    return folder
-
-
 def _server_side(folder: Path, name: str) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=folder / "plant-ca.pem")
     context.load_cert_chain(folder / f"{name}.pem", folder / f"{name}.key")
@@ -278,22 +236,6 @@ async def test_missing_tls_files_are_a_wrong_configuration(opened, template, tmp
 def test_the_port_of_modbus_tls_is_802(authority, template) -> None:
     config = {"protocol": "modbus_tls", "name": "bay", "host": "h", "tls": _tls(authority)}
     assert ModbusLinkConfig.model_validate(config | {"devices": _devices(template, 7)}).port == 802
-
-
-@pytest.fixture
-async def pty_pair(tmp_path: Path):
-    """Two serial ports that are joined, as paths."""
-    pytest.importorskip("serial", reason="pyserial is not installed: pip install 'blackstart' brings it")
-    if shutil.which("socat") is None:
-        pytest.skip("socat is not installed: tools/peers.sh installs it")
-    ends = [tmp_path / "gateway", tmp_path / "device"]
-    process = await asyncio.create_subprocess_exec("socat", *(f"pty,raw,echo=0,link={end}" for end in ends))
-    async with asyncio.timeout(10):
-        while not all(end.exists() for end in ends):  # noqa: ASYNC110 - another process makes them
-            await asyncio.sleep(0.01)
-    yield ends
-    process.terminate()
-    await process.wait()
 
 
 @pytest.mark.parametrize("baudrate", [9600, 115_200])
