@@ -7,22 +7,23 @@ not at all: one implausible value, or a total that is not the sum of its parts, 
 import math
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from drivers.base import Quality, Value
-from drivers.templates import Check, Group, Location, Order, Register, StatusRule, WordOrder
+from drivers.templates import STRING_MAX, Check, Group, Location, Order, Register, StatusRule, WordOrder
 
 __all__ = ("Reading", "decode_check", "decode_group", "decode_register", "status_key")
 
 _HINT = "check word_order"
-_STRUCT = {"int16": ">h", "uint16": ">H", "int32": ">i", "uint32": ">I", "int64": ">q", "uint64": ">Q"}
-_STRUCT |= {"float32": ">f", "float64": ">d", "bit": ">H"}
+_CODES = {"int16": ">h", "uint16": ">H", "int32": ">i", "uint32": ">I", "int64": ">q", "uint64": ">Q"}
+_CODES |= {"float32": ">f", "float64": ">d", "bit": ">H"}
+_UNPACK = {datatype: struct.Struct(code).unpack for datatype, code in _CODES.items()}
+_PACK = {(size, sign): struct.Struct(f"{sign}{size}H").pack for size in range(1, STRING_MAX // 2 + 1) for sign in "<>"}
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """One decoded value; `value` is None where the quality is BAD."""
 
     value: Value
@@ -114,24 +115,23 @@ def _bytes(location: Location, words: Sequence[int], word_order: WordOrder) -> b
     order: Order = location.order or ("ABCD" if word_order == "big" else "CDAB")
     if order in ("CDAB", "DCBA") and location.datatype != "string":
         words = words[::-1]
-    swapped = order in ("BADC", "DCBA")
-    return struct.pack(f"{'<' if swapped else '>'}{len(words)}H", *words)
+    return _PACK[len(words), "<" if order in ("BADC", "DCBA") else ">"](*words)
 
 
 def _raw(location: Location, words: Sequence[int], word_order: WordOrder) -> float | int | bool | str | None:
-    if location.datatype == "bool":
+    datatype = location.datatype
+    if datatype == "bool":
         return bool(words[0])
     data = _bytes(location, words, word_order)
-    if location.datatype == "string":
-        return _text(data[: location.length])
-    if location.datatype in ("bcd16", "bcd32"):
-        return _bcd(data)
-    (raw,) = struct.unpack(_STRUCT[location.datatype], data)
-    if location.datatype == "bit":
+    unpack = _UNPACK.get(datatype)
+    if unpack is None:
+        return _text(data[: location.length]) if datatype == "string" else _bcd(data)
+    (raw,) = unpack(data)
+    if datatype == "bit":
         return bool(raw >> location.bit & 1)
-    if location.datatype in ("float32", "float64") and not math.isfinite(raw):
+    if datatype in ("float32", "float64") and not math.isfinite(raw):
         return None
-    number: float | int = float(str(np.float32(raw))) if location.datatype == "float32" else raw
+    number: float | int = float(str(np.float32(raw))) if datatype == "float32" else raw
     return number
 
 

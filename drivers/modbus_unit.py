@@ -7,7 +7,7 @@ left out, and is whole again at the next connect.  Called by `drivers.modbus`.
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from drivers.base import Clock, Point, Quality, Sample
 from drivers.modbus_client import DeviceError
@@ -167,7 +167,7 @@ class Unit:
         readings = reads.readings
         if self._mismatches:
             readings = {
-                indicator: replace(reading, value=None, quality=Quality.BAD, reason=self._mismatches[indicator])
+                indicator: Reading(None, Quality.BAD, self._mismatches[indicator])
                 if indicator in self._mismatches
                 else reading
                 for indicator, reading in readings.items()

@@ -17,6 +17,7 @@ from drivers.errors import Misconfigured
 
 __all__ = (
     "BIT_CODES",
+    "STRING_MAX",
     "Check",
     "Datatype",
     "FunctionCode",
