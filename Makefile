@@ -9,10 +9,10 @@ export PYTHON CORE
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup fix check demo kill bench peers lock wheel clean
+.PHONY: help setup fix check demo kill crash-all bench peers lock wheel clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo 'CORE=off with any of them leaves the reasoning core (llama.cpp) out.'
 
 setup: ## install everything into .venv and do nothing else
@@ -27,7 +27,7 @@ check: setup ## lint, types, imports, tests, and the demo once: what CI runs
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not crash_all"
 	$(MAKE) demo ONCE=1
 
 demo: setup ## the substation, the daemon and its story on this terminal (ONCE=1: no keyboard, ends by itself)
@@ -35,6 +35,9 @@ demo: setup ## the substation, the daemon and its story on this terminal (ONCE=1
 
 kill: setup ## the long tests: power cuts and kills
 	$(BIN)/python -m pytest -m slow
+
+crash-all: setup ## every crash state and every damage to the log, not a sample of them
+	$(BIN)/python -m pytest -m crash_all --timeout 7200
 
 bench: setup ## every program in benchmarks/, each writes one JSON
 	@set -e; for program in $(wildcard benchmarks/*.py); do echo "$$program"; $(BIN)/python $$program; done

@@ -262,6 +262,21 @@ def train_anomaly(
         print(f"{key.replace('_', ' ')}: {value}")
 
 
+@app.command("schemas")
+def write_schema_files(
+    folder: Annotated[Path, typer.Argument(help="Existing folder; one file per payload is written into it.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write the JSON Schemas of every MQTT payload: what SCADA will see."""
+    from gateway.schemas import schemas, write_schemas  # noqa: PLC0415
+
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: no such folder")
+    write_schemas(folder)
+    names = sorted(schemas())
+    _print_json(names) if as_json else print("\n".join(names))
+
+
 @app.command()
 def replay(
     csv: Annotated[Path, typer.Argument(help="Dissolved-gas rows (H2,CH4,C2H6,C2H4,C2H2,fault) or an ETT file (OT).")],

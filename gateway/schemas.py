@@ -1,10 +1,9 @@
 """JSON Schemas of every MQTT payload, made from the models that write and read them.
 
-`python -m gateway.schemas docs/schema` writes the files; a test compares them with what is published.
+`blackstart schemas docs/schema` writes the files; a test compares them with what is published.
 """
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,3 @@ def write_schemas(folder: Path) -> None:
     """Write every schema as a file of its own."""
     for name, schema in schemas().items():
         (folder / name).write_text(json.dumps(schema, indent=2, sort_keys=True) + "\n")
-
-
-if __name__ == "__main__":
-    write_schemas(Path(sys.argv[1]))

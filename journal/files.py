@@ -7,10 +7,12 @@ import contextlib
 import os
 from pathlib import Path
 
-__all__ = ("BALLAST_BYTES", "Ballast", "free_bytes", "fsync_folder")
+__all__ = ("BALLAST_BYTES", "Ballast", "copy_file", "free_bytes", "fsync_folder")
 
 BALLAST_BYTES = 16 << 20
 """Set free on a full disk: room for thousands of alarm rows and one checkpoint."""
+
+COPY_CHUNK_BYTES = 1 << 20
 
 
 def fsync_folder(folder: Path) -> None:
@@ -20,6 +22,17 @@ def fsync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def copy_file(source: Path, target: Path, size_bytes: int | None = None) -> None:
+    """Copy a file, or its beginning, and bring the copy to the disk; its name needs `fsync_folder`.  Raises OSError."""
+    with source.open("rb") as file, target.open("wb") as copy:
+        left_bytes = os.fstat(file.fileno()).st_size if size_bytes is None else size_bytes
+        while left_bytes > 0 and (chunk := file.read(min(left_bytes, COPY_CHUNK_BYTES))):
+            copy.write(chunk)
+            left_bytes -= len(chunk)
+        copy.flush()
+        os.fsync(copy.fileno())
 
 
 def free_bytes(folder: Path) -> int:

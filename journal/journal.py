@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,15 @@ from drivers.errors import Fatal, Misconfigured, Transient
 from journal.engine.codec import encode
 from journal.engine.ports import Entry
 from journal.files import fsync_folder
+from journal.mark import MarkValue
+from journal.opening import suspect
 from journal.outbox import Outbox
 from journal.reader import Verification
-from journal.rescue import RescueNote, boot, suspect
+from journal.rescue import RescueNote, boot
+from journal.retention import RetentionPolicy
 from journal.samples import SampleLog
 from journal.store import DuckStore
+from journal.upkeep import Retained, Upkeep
 from journal.writer import Limits, Writer
 
 __all__ = ("Journal",)
@@ -34,10 +39,11 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 class Journal:
     """An open journal.  Made by `Journal.open`."""
 
-    def __init__(self, store: DuckStore, outbox: Outbox, samples: SampleLog, notes: tuple[RescueNote, ...]) -> None:
+    def __init__(self, store: DuckStore, state_dir: Path, clock: Clock, notes: tuple[RescueNote, ...]) -> None:
         self.store = store
-        self.outbox = outbox
-        self.samples = samples
+        self.outbox = Outbox(store)
+        self.samples = SampleLog(state_dir / "samples", clock)
+        self._upkeep = Upkeep(store, state_dir, clock)
         self.rescue_notes = notes
 
     @classmethod
@@ -65,7 +71,7 @@ class Journal:
             writer, found = await asyncio.to_thread(_start, state_dir, key_file, limits)
             notes += found
             store = DuckStore(writer, clock)
-            journal = cls(store, Outbox(store), SampleLog(state_dir / "samples", clock), notes)
+            journal = cls(store, state_dir, clock, notes)
             try:
                 await store.append([Entry(kind="journal.opened", name=boot_note), *map(_rescue_entry, notes)])
                 await journal.outbox.open()
@@ -80,31 +86,52 @@ class Journal:
                 raise
             else:
                 await journal.samples.open()
+                journal._upkeep.start()
                 break
         return journal
 
     async def query(self, sql_name: str, *, limit: int = 100, **arguments: str) -> list[dict[str, Any]]:
-        """Rows of a named read-only query: runs, steps (run_id=), waits, timers, in_doubt, outbox, alarms, events."""
+        """Rows of a named query: runs, steps and branches (run_id=), waits, timers, in_doubt, outbox and so on.
+
+        All names stand in `schema.QUERIES`.
+        """
         return await self.store.query(sql_name, limit=limit, **arguments)
 
-    async def verify(self) -> Verification:
-        """Recompute the row chain from the first row to the last."""
-        return await self.store.verify()
+    @property
+    def head(self) -> MarkValue | None:
+        """The last acknowledged row and its link of the row chain: published, it anchors all before it."""
+        return self.store.head
+
+    async def verify(self, anchors: Sequence[MarkValue] = ()) -> Verification:
+        """Recompute the row chain from the first row to the last and look for published heads."""
+        return await self._upkeep.verify(anchors)
+
+    async def snapshot(self) -> Path:
+        """Copy the database now, atomically; it is done daily anyway.  Raises Transient where there is no room."""
+        return await self._upkeep.snapshot()
+
+    async def export(self, folder: Path) -> tuple[Path, ...]:
+        """Every row and payload as Parquet files.  Raises Transient."""
+        return await self._upkeep.export(folder)
+
+    async def retain(self, policy: RetentionPolicy, *, export_to: Path | None = None) -> Retained:
+        """Drop what is too much by age, rows or bytes and shrink the file.  Raises Transient: nothing has changed."""
+        return await self._upkeep.retain(policy, export_to=export_to)
 
     async def close(self) -> None:
         """Write the last samples, checkpoint, let go of the files.  Raises Fatal where the writer had failed."""
         try:
+            await self._upkeep.close()
             await self.samples.close()
         finally:
             await self.store.close()
 
 
 def _start(state_dir: Path, key_file: Path | None, limits: Limits | None) -> tuple[Writer, tuple[RescueNote, ...]]:
-    """All that blocks: the boot ladder, the key, the first write of the mark."""
-    booted = boot(state_dir)
+    """All that blocks: the boot ladder with the key, the first write of the mark."""
+    booted = boot(state_dir, lambda: _load_key(state_dir, key_file))
     try:
-        key = _load_key(state_dir, key_file)
-        return Writer(booted, key=key, boot_id=_boot_id(), limits=limits), booted.notes
+        return Writer(booted, key=booted.key, boot_id=_boot_id(), limits=limits), booted.notes
     except BaseException:
         booted.close()
         raise

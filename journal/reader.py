@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import hmac
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,11 +17,14 @@ import duckdb
 import msgpack
 
 from drivers.errors import BadInput, Fatal, Refused, Transient
+from journal.engine.codec import decode
 from journal.engine.ports import Record
 from journal.mark import MarkValue
 from journal.schema import QUERIES, RECORD_COLUMNS
 
-__all__ = ("Chain", "Reader", "Row", "Verification", "microseconds")
+__all__ = ("RETAINED", "Chain", "Gap", "Reader", "Row", "SessionLost", "Verification", "microseconds")
+
+RETAINED = "journal.retained"  # the tombstone: which rows follow rows that retention took out
 
 MAX_QUERY_ROWS = 10_000
 MAX_HASHES_PER_STATEMENT = 256
@@ -54,6 +57,20 @@ class Chain:
     def link(self, previous: bytes, canonical: Row) -> bytes:
         """Over the row before and this row's columns in table order without the chain, as MessagePack."""
         return hmac.digest(self._key, previous + msgpack.packb(canonical), "sha256")
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Where retention took rows out: what the row behind the gap follows, in the chain and in the table."""
+
+    seq: int  # the row behind the gap
+    before_seq: int  # the row before it that stayed, 0 where there is none
+    epoch: int  # of the last row taken out
+    chain: bytes  # of the last row taken out
+
+
+class SessionLost(Fatal):
+    """DuckDB gave up on the session; what is in the file may well be sound."""
 
 
 class Reader:
@@ -114,20 +131,48 @@ class Reader:
                 result["payload"] = _payload(blob_hash, payloads)
         return results
 
-    def verify(self, chain: Chain, after: MarkValue | None, limit: int) -> tuple[Verification, MarkValue | None]:
+    def verify(
+        self, chain: Chain, gaps: dict[int, Gap], after: MarkValue | None, limit: int
+    ) -> tuple[Verification, MarkValue | None]:
         """Recompute the chain of at most `limit` rows behind `after`; also the last row that is good."""
         rows = self._rows_where("seq > ?", [0 if after is None else after.seq], limit)
         blobs = self._blobs(row[10] for row in rows if row[10] is not None)
         for count, row in enumerate(rows):
-            seq, epoch, blob_hash, link = row[0], row[1], row[10], row[11]
-            previous = after.chain if after is not None and after.epoch == epoch else chain.start(epoch)
-            if blob_hash is not None and hashlib.sha256(blobs.get(blob_hash, b"")).hexdigest() != blob_hash:
-                return Verification(rows=count, broken_seq=seq, reason="its payload in `blob` was changed"), after
-            if not hmac.compare_digest(chain.link(previous, row[:11]), link):
-                reason = "it does not follow from the row before"
-                return Verification(rows=count, broken_seq=seq, reason=reason), after
-            after = MarkValue(epoch, seq, link)
+            if fault := _fault(chain, gaps, after, row, blobs):
+                return Verification(rows=count, broken_seq=row[0], reason=fault), after
+            after = MarkValue(row[1], row[0], row[11])
         return Verification(rows=len(rows)), after
+
+    def gaps(self) -> dict[int, Gap]:
+        """What retention took out, by the number of the row behind each gap."""
+        newest = self._records("kind = ? AND seq = (SELECT max(seq) FROM event WHERE kind = ?)", [RETAINED, RETAINED])
+        return {gap[0]: Gap(*gap) for record in newest for gap in decode(record.payload)["gaps"]}
+
+    def missing_anchor(self, anchors: Sequence[MarkValue]) -> int | None:
+        """The first published head that is not in the table as it was, save those that retention took out."""
+        gaps = self.gaps().values()
+        rows = self._fetch(
+            "SELECT seq, epoch, chain FROM event WHERE list_contains(?, seq)", [[a.seq for a in anchors]]
+        )
+        found = {seq: MarkValue(epoch, seq, link) for seq, epoch, link in rows}
+        for anchor in sorted(anchors):
+            dropped = any(gap.before_seq < anchor.seq < gap.seq for gap in gaps)
+            if found.get(anchor.seq) != anchor and not (dropped and anchor.seq not in found):
+                return anchor.seq
+        return None
+
+    def check_last(self, chain: Chain, last_seq: int, count: int) -> tuple[list[Row], dict[int, str]]:
+        """About `count` rows before and with this number, and what is wrong with some of them, by their place.
+
+        Each is compared with the stored link of the row before it, so that one changed row is one fault or two.
+        The first row is not judged unless it is the first of all.
+        """
+        rows = self._rows_where("seq > ?", [last_seq - count - 1])
+        gaps, blobs = self.gaps(), self._blobs(row[10] for row in rows if row[10] is not None)
+        befores = [None, *(MarkValue(row[1], row[0], row[11]) for row in rows)]
+        first = 0 if last_seq <= count else 1
+        judged = zip(range(first, len(rows)), befores[first:], rows[first:], strict=False)
+        return rows, {at: fault for at, before, row in judged if (fault := _fault(chain, gaps, before, row, blobs))}
 
     def _rows_where(self, condition: str, arguments: list[Any], limit: int | None = None) -> list[Row]:
         """Whole rows in sequence order; `condition` is always a constant of this module."""
@@ -150,9 +195,23 @@ class Reader:
         try:
             return self._connection.execute(sql, arguments).fetchall()
         except duckdb.FatalException as err:
-            raise Fatal(f"the journal's database gave up: {err}") from err
+            raise SessionLost(f"the journal's database gave up: {err}") from err
         except duckdb.Error as err:
             raise Transient(f"the journal could not be read: {err}") from err
+
+
+def _fault(chain: Chain, gaps: dict[int, Gap], before: MarkValue | None, row: Row, blobs: dict[str, bytes]) -> str:
+    """What is wrong with a row that stands behind `before`; empty if nothing is."""
+    seq, epoch, blob_hash, link = row[0], row[1], row[10], row[11]
+    previous = before.chain if before is not None and before.epoch == epoch else chain.start(epoch)
+    gap = gaps.get(seq)
+    if gap is not None and gap.before_seq == (0 if before is None else before.seq):
+        previous = gap.chain if gap.epoch == epoch else chain.start(epoch)
+    if blob_hash is not None and hashlib.sha256(blobs.get(blob_hash, b"")).hexdigest() != blob_hash:
+        return "its payload in `blob` was changed"
+    if not hmac.compare_digest(chain.link(previous, row[:11]), link):
+        return "it does not follow from the row before"
+    return ""
 
 
 def microseconds(time: datetime) -> int:

@@ -1,72 +1,48 @@
 """Boot ladder: from whatever lies in the state folder to an open database, never a crash loop.
 
-Lock, walk the write-ahead log's frames and copy it aside if it is not clean, open, on refusal set the log aside,
-then the database, then start anew; at last compare with `journal.mark`.  Every rung that had to act leaves a
-`RescueNote` and raises the epoch, so that no (epoch, sequence) pair and no id is ever given twice.  Blocking;
-called once by `Journal.open` in a thread.
+Lock; walk the write-ahead log's frames, copy it aside if it is not clean and mend a flipped length; open rung by
+rung (`opening`); recompute the row chain of what came out of the log (`tail`); at last compare with
+`journal.mark`.  Every rung that had to act leaves a `RescueNote` and raises the epoch, so that no (epoch,
+sequence) pair and no id is ever given twice.  Blocking; called once by `Journal.open` in a thread.
 """
 
 import contextlib
 import fcntl
 import os
-import re
-import shutil
-import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
 from drivers.errors import Misconfigured, Transient
-from journal.engine.ports import OpenRun
-from journal.files import free_bytes, fsync_folder
+from journal.damage import leftover_bytes, mended_length, overwrite
+from journal.files import fsync_folder
 from journal.mark import Mark, MarkValue
-from journal.schema import CREATE, ENDED_KINDS, SCHEMA_VERSION
+from journal.opening import CONFIG, DATABASE_NAME, WAL_NAME, Act, State, climb, copy_aside, remove_old_rescues
+from journal.reader import Chain
+from journal.tail import check_tail
 
-__all__ = ("CONFIG", "DATABASE_NAME", "Booted", "RescueNote", "State", "boot", "suspect", "wal_leftover_bytes")
+__all__ = ("CONFIG", "DATABASE_NAME", "Booted", "RescueNote", "boot")
 
-DATABASE_NAME = "blackstart.duckdb"
 LOCK_NAME = "journal.lock"
 MARK_NAME = "journal.mark"
-SUSPECT_NAME = "journal.suspect"  # there while the database is to be read through before it is trusted
-
-MAX_RESCUES_KEPT = 8  # older copies are removed: a card that keeps failing must not fill itself
-MAX_KNOWN_BLOBS = 16_384  # about 2 MB of memory; beyond it a payload may be stored twice, which harms nobody
-FREE_FOR_CHECKPOINT_BYTES = 16 << 20
-MAX_FRAME_BYTES = 64 << 20  # a frame of the log that claims more is damaged
-VERSION_RECORD_BYTES = range(8, 160)  # where the log's unframed first record may end
-
-# Given to connect() because log replay runs before any SET could.  The writer alone decides on checkpoints.
-CONFIG: dict[str, str | bool | int | float | list[str]] = {
-    "threads": "1",
-    "async_threads": "1",
-    "memory_limit": "128MB",
-    "default_block_size": "16384",
-    "checkpoint_threshold": "1TB",
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RescueNote:
-    """One thing that the boot ladder had to do.  The gateway turns it into an alarm."""
+    """One thing that the boot ladder had to do.  The gateway turns it into an alarm.
 
-    rung: str  # wal_copied | wal_set_aside | database_set_aside | numbers_lost | mark_lost
+    Rungs, in their order: wal_copied, wal_length_mended, wal_cut, block_copied, header_copied, wal_set_aside,
+    snapshot_restored, database_set_aside, rows_dropped, chain_broken, numbers_lost, mark_lost.
+    """
+
+    rung: str
     detail: str
     epoch: int  # the epoch that begins with this rescue
     set_aside: tuple[str, ...] = ()  # file names in the state folder
     lost_from: int | None = None  # acknowledged sequence numbers that are gone, both ends included
     lost_to: int | None = None  # at least up to here: the mark may be older than the last acknowledgement
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
-    """What the daemon needs to know of the rows, read once."""
-
-    tail: MarkValue | None  # the newest row: epoch, sequence number, chain
-    open_runs: tuple[OpenRun, ...]
-    blob_hashes: tuple[str, ...]  # oldest first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +53,10 @@ class Booted:
     connection: duckdb.DuckDBPyConnection
     mark: Mark
     lock_fd: int
+    file_fd: int  # the database, for reading: to open and close it again would drop DuckDB's lock on it
     state: State
     epoch: int
+    key: bytes  # of the row chain; empty where none was asked for
     last_seq: int  # at or above every number ever acknowledged, as far as is known
     notes: tuple[RescueNote, ...]
 
@@ -86,22 +64,14 @@ class Booted:
         """Let go of database, mark and lock.  A session that gave up cannot be closed tidily; boot will look."""
         with contextlib.ExitStack() as stack:
             stack.callback(os.close, self.lock_fd)
+            stack.callback(os.close, self.file_fd)
             stack.callback(self.mark.close)
             stack.enter_context(contextlib.suppress(duckdb.Error))
             self.connection.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Act:
-    """What one rung did, before the new epoch is known."""
-
-    rung: str
-    detail: str
-    set_aside: tuple[str, ...] = ()
-
-
-def boot(folder: Path) -> Booted:
-    """Climb the ladder.
+def boot(folder: Path, load_key: Callable[[], bytes] | None = None) -> Booted:
+    """Climb the ladder; without the row chain's key rows out of the log are believed as they are.
 
     Raises Misconfigured where another process holds the journal, the folder may not be written or the schema is
     of another version; Transient where the file system itself fails (the caller goes on polling and tries again).
@@ -114,42 +84,13 @@ def boot(folder: Path) -> Booted:
     except OSError as err:
         raise Transient(f"{folder}: the journal's folder fails: {err}") from err
     try:
-        return _boot_locked(folder, lock_fd)
+        return _boot_locked(folder, lock_fd, load_key)
     except OSError as err:
         os.close(lock_fd)
         raise Transient(f"{folder}: the journal cannot be opened: {err}") from err
     except BaseException:
         os.close(lock_fd)
         raise
-
-
-def suspect(folder: Path) -> None:
-    """Have the next boot read the whole database before it trusts it: a session gave up, perhaps on a bad block."""
-    with contextlib.suppress(OSError):  # on a dead disk there is nothing left to mark
-        (folder / SUSPECT_NAME).touch(mode=0o600)
-        fsync_folder(folder)
-
-
-def wal_leftover_bytes(content: bytes) -> int:
-    """Bytes behind the last whole frame `[u64 size][u64 checksum][payload]` of a write-ahead log; 0 is clean.
-
-    The first record is not framed; its end is the offset from which most frames can be walked.
-    """
-    best_frames, best_end = -1, 0
-    for start in VERSION_RECORD_BYTES:
-        if content[start - 2 : start] != b"\xff\xff":  # every record ends with the serialiser's end-of-object field
-            continue
-        offset, frames = start, 0
-        while offset + 16 <= len(content):
-            (size,) = struct.unpack_from("<Q", content, offset)
-            end = offset + 16 + size
-            whole = 0 < size <= MAX_FRAME_BYTES and end <= len(content)
-            if not whole or content[offset + 16 : offset + 18] != b"\x64\x00":  # field 100 opens each payload
-                break
-            offset, frames = end, frames + 1
-        if frames > best_frames:
-            best_frames, best_end = frames, offset
-    return len(content) - best_end
 
 
 def _lock(folder: Path) -> int:
@@ -174,28 +115,34 @@ def _refuse_foreign_lock(database: Path) -> None:
             raise Misconfigured(f"{database}: another program has the database open; close it") from err
 
 
-def _boot_locked(folder: Path, lock_fd: int) -> Booted:
-    database = folder / DATABASE_NAME
+def _boot_locked(folder: Path, lock_fd: int, load_key: Callable[[], bytes] | None) -> Booted:
+    key = b"" if load_key is None else load_key()
     try:
-        _refuse_foreign_lock(database)
+        _refuse_foreign_lock(folder / DATABASE_NAME)
         mark = Mark(folder / MARK_NAME)
     except PermissionError as err:
         raise Misconfigured(f"{folder}: the journal cannot be written: {err}") from err
-    acts: list[_Act] = []
-    wal = folder / f"{DATABASE_NAME}.wal"
-    if wal.exists() and (leftover := wal_leftover_bytes(wal.read_bytes())):
-        copy = folder / f"{wal.name}.rescued-{_next_number(folder)}"
-        shutil.copyfile(wal, copy)
-        acts.append(_Act("wal_copied", f"{leftover} bytes at the log's end are no whole entry", (copy.name,)))
-    connection, state = _open(folder, acts)
-    (folder / SUSPECT_NAME).unlink(missing_ok=True)
+    try:
+        return _boot_marked(folder, lock_fd, mark, key)
+    except BaseException:
+        mark.close()
+        raise
+
+
+def _boot_marked(folder: Path, lock_fd: int, mark: Mark, key: bytes) -> Booted:
+    acts: list[Act] = []
+    log = _look_at_log(folder, acts)
+    connection, state = climb(folder, acts)
+    if key and log:
+        checked, state = check_tail(folder, connection, state, Chain(key), log)
+        acts += checked
     at = state.tail or MarkValue(0, 0, b"")
     known = mark.value or MarkValue(0, 0, b"")
     lost = (at.seq + 1, known.seq) if known.seq > at.seq else (None, None)
     if lost[0] is not None:
-        acts.append(_Act("numbers_lost", f"sequence numbers lost from {lost[0]} up to the mark {lost[1]}"))
+        acts.append(Act("numbers_lost", f"sequence numbers lost from {lost[0]} up to the mark {lost[1]}"))
     if state.tail is not None and mark.value is None:
-        acts.append(_Act("mark_lost", "journal.mark is missing or damaged: a loss at the end would not be noticed"))
+        acts.append(Act("mark_lost", "journal.mark is missing or damaged: a loss at the end would not be noticed"))
     epoch = max(at.epoch, known.epoch, 1) + (1 if acts else 0)
     notes = tuple(
         RescueNote(
@@ -204,121 +151,34 @@ def _boot_locked(folder: Path, lock_fd: int) -> Booted:
         for act in acts
     )
     if notes:
-        _remove_old_rescues(folder)
+        remove_old_rescues(folder)
         fsync_folder(folder)
     return Booted(
         folder=folder,
         connection=connection,
         mark=mark,
         lock_fd=lock_fd,
+        file_fd=os.open(folder / DATABASE_NAME, os.O_RDONLY | os.O_CLOEXEC),
         state=state,
         epoch=epoch,
+        key=key,
         last_seq=max(at.seq, known.seq),
         notes=notes,
     )
 
 
-def _open(folder: Path, acts: list[_Act]) -> tuple[duckdb.DuckDBPyConnection, State]:
-    """Open as it is, else without the log, else from nothing."""
-    reason = ""
-    for rung, pattern in (("", ""), ("wal_set_aside", ".wal"), ("database_set_aside", "")):
-        if rung:
-            moved = _set_aside(folder, DATABASE_NAME + pattern)
-            if not moved:
-                continue
-            acts.append(_Act(rung, reason, moved))
-        try:
-            return _connect(folder)
-        except duckdb.Error as err:
-            reason = str(err).partition("\n")[0][:400]
-    raise Transient(f"{folder}: not even a new journal can be opened: {reason}")
-
-
-def _connect(folder: Path) -> tuple[duckdb.DuckDBPyConnection, State]:
-    connection = duckdb.connect(folder / DATABASE_NAME, config=CONFIG)
-    try:
-        if connection.execute("SELECT count(*) FROM duckdb_tables()").fetchall() == [(0,)]:
-            _create(folder, connection)
-        _check_version(folder, connection)
-        if (folder / SUSPECT_NAME).exists():
-            _read_through(folder, connection)
-        return connection, _read_state(connection)
-    except BaseException:
-        with contextlib.suppress(duckdb.Error):
-            connection.close()
-        raise
-
-
-def _create(folder: Path, connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute("BEGIN")
-    for statement in CREATE:
-        connection.execute(statement)
-    connection.execute("COMMIT")
-    connection.execute("CHECKPOINT")
-    fsync_folder(folder)
-
-
-def _read_through(folder: Path, connection: duckdb.DuckDBPyConnection) -> None:
-    """Read every block, because DuckDB checks a block only when it is asked for it."""
-    for table in ("event", "blob"):
-        connection.execute(f"SELECT bit_xor(hash(t)) FROM {table} t").fetchall()  # noqa: S608 - two constants
-    needed_bytes = 2 * (folder / DATABASE_NAME).stat().st_size + FREE_FOR_CHECKPOINT_BYTES
-    if free_bytes(folder) > needed_bytes:  # on a full disk it would fail, and a sound database look damaged
-        connection.execute("FORCE CHECKPOINT")
-
-
-def _check_version(folder: Path, connection: duckdb.DuckDBPyConnection) -> None:
-    rows = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchall()
-    if rows != [(str(SCHEMA_VERSION),)]:
-        raise Misconfigured(
-            f"{folder / DATABASE_NAME}: schema version {rows}, this program reads {SCHEMA_VERSION}; "
-            "install the version that wrote it"
-        )
-
-
-def _read_state(connection: duckdb.DuckDBPyConnection) -> State:
-    tail = connection.execute("SELECT epoch, seq, chain FROM event ORDER BY seq DESC LIMIT 1").fetchone()
-    runs = connection.execute(
-        "SELECT run_id, any_value(name) FILTER (kind = 'run.started'), min(seq), max(seq) FROM event WHERE run_id IN "
-        "(SELECT run_id FROM event WHERE kind = 'run.started' EXCEPT SELECT run_id FROM event WHERE kind IN (?, ?)) "
-        "GROUP BY run_id ORDER BY min(seq)",
-        ENDED_KINDS,
-    ).fetchall()
-    hashes = connection.execute("SELECT hash FROM blob ORDER BY rowid DESC LIMIT ?", [MAX_KNOWN_BLOBS]).fetchall()
-    return State(
-        tail=None if tail is None else MarkValue(*tail),
-        open_runs=tuple(
-            OpenRun(run_id=run_id, workflow=workflow, first_seq=first, last_seq=last)
-            for run_id, workflow, first, last in runs
-        ),
-        blob_hashes=tuple(row[0] for row in reversed(hashes)),
-    )
-
-
-def _set_aside(folder: Path, prefix: str) -> tuple[str, ...]:
-    """Rename every live file of that name or beginning; their new names."""
-    number = _next_number(folder)
-    moved = []
-    for path in sorted(folder.glob(f"{prefix}*")):
-        if path.is_file() and ".rescued-" not in path.name:
-            target = path.with_name(f"{path.name}.rescued-{number}")
-            path.rename(target)
-            moved.append(target.name)
-    fsync_folder(folder)
-    return tuple(moved)
-
-
-def _rescue_numbers(folder: Path) -> dict[Path, int]:
-    found = ((path, re.search(r"\.rescued-(\d+)$", path.name)) for path in folder.glob(f"{DATABASE_NAME}*"))
-    return {path: int(match[1]) for path, match in found if match is not None}
-
-
-def _next_number(folder: Path) -> int:
-    return max(_rescue_numbers(folder).values(), default=0) + 1
-
-
-def _remove_old_rescues(folder: Path) -> None:
-    numbers = _rescue_numbers(folder)
-    for path, number in numbers.items():
-        if number <= max(numbers.values()) - MAX_RESCUES_KEPT:
-            path.unlink()
+def _look_at_log(folder: Path, acts: list[Act]) -> bytes:
+    """The log as it will be opened; a damaged length in it is mended, for DuckDB would end there without a word."""
+    wal = folder / WAL_NAME
+    if not wal.exists():
+        return b""
+    content = wal.read_bytes()
+    leftover = leftover_bytes(content)
+    if leftover:
+        acts.append(Act("wal_copied", f"{leftover} bytes at the log's end are no whole entry", copy_aside(wal)))
+        mend = mended_length(content)
+        if mend is not None:
+            overwrite(wal, mend)
+            acts.append(Act("wal_length_mended", f"mended one flipped bit in the length at byte {mend.offset}"))
+            return wal.read_bytes()
+    return content

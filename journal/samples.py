@@ -1,8 +1,9 @@
 """Samples outside the database: a memory ring per point, and batches of ten seconds in segment files.
 
 A segment `samples/<UTC hour>.<nn>.seg` is a row of frames `[u32 length][u32 CRC32][zstd(msgpack)]`; a process never
-appends to a segment of an earlier one, so a torn last frame hurts nobody behind it.  At open the newest segments
-are read back into the rings, so that agents rebuild their windows.  A power cut costs the last batch; evidence is
+appends to a segment of an earlier one, so a torn last frame hurts nobody behind it.  Segments of past hours are
+sealed to Parquet (`sealed`).  At open the newest files are read back into the rings, so that agents rebuild their
+windows.  A power cut costs the last batch; evidence is
 not kept here but with the finding.  `add` is called by the poller for every sample; disk work runs in a thread.
 """
 
@@ -23,7 +24,9 @@ import msgpack
 import zstandard
 
 from drivers.base import Clock, Quality, Sample
+from drivers.errors import Transient
 from journal.files import fsync_folder
+from journal.sealed import MAX_ROWS, covered, newest_per_point, read_sealed, seal
 
 __all__ = ("SampleLog",)
 
@@ -59,6 +62,7 @@ class SampleLog:
         self._task: asyncio.Task[None] | None = None
         self.dropped_count = 0  # samples that no batch had room for, or whose batch could not be written
         self.written_count = 0
+        self.unsealed_count = 0  # hours that could not be sealed; their segments stay as they are
         self.damaged_frames_count = 0  # found at open
 
     async def open(self) -> None:
@@ -67,6 +71,17 @@ class SampleLog:
         for sample in samples:
             self._remember(sample)
         self._task = asyncio.create_task(self._write_batches(), name="sample-log")
+
+    async def history(self, point_ids: Collection[str], since: datetime, until: datetime) -> list[Sample]:
+        """What disk and memory hold of these points, received in between, oldest first; at most 200,000, the newest.
+
+        Raises Transient where a file cannot be read.
+        """
+        await self.flush()
+        try:
+            return await asyncio.to_thread(_history, self._folder, frozenset(point_ids), since, until)
+        except OSError as err:
+            raise Transient(f"{self._folder}: old samples cannot be read: {err}") from err
 
     def add(self, samples: Sequence[Sample]) -> None:
         """Keep samples in memory at once and on disk with the next batch.  Never blocks, never raises."""
@@ -133,6 +148,10 @@ class SampleLog:
                 self._segment.close()
             self._segment = _Segment(self._folder, hour)
         self._segment.write(_pack(batch))
+        try:
+            _seal_one_hour(self._folder, self._segment.hour)
+        except OSError:
+            self.unsealed_count += 1
         _unlink_oldest(self._folder, self._max_bytes, keep=self._segment.path)
 
 
@@ -142,7 +161,8 @@ class _Segment:
     def __init__(self, folder: Path, hour: str) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
         self.hour = hour
-        for number in itertools.count():
+        used = [_number(path) for path in folder.glob(f"{hour}.*")]
+        for number in itertools.count(max(used, default=-1) + 1):
             self.path = folder / f"{hour}.{number:03d}.seg"
             with contextlib.suppress(FileExistsError):
                 self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -216,28 +236,83 @@ def _from_us(time_us: int) -> datetime:
 
 
 def _read_back(folder: Path) -> tuple[list[Sample], int]:
-    """In a thread: samples of the newest segments, oldest first, and how many frames were damaged."""
+    """In a thread: samples of the newest files, oldest first, and how many frames or files were damaged."""
     chosen: list[Path] = []
     total_bytes = 0
-    for path in sorted(folder.glob("*.seg"), reverse=True):
+    for path in reversed(_files(folder)):
         chosen.insert(0, path)
         total_bytes += path.stat().st_size
         if total_bytes >= READ_BACK_BYTES:
             break
-    samples: list[Sample] = []
     damaged = 0
+    samples: list[Sample] = []
+    try:
+        samples = newest_per_point([path for path in chosen if path.suffix == ".parquet"], MAX_RING_SAMPLES)
+    except OSError:  # the segments may be whole
+        damaged += 1
     for path in chosen:
-        try:
-            content = path.read_bytes()
-        except OSError:  # a bad sector: the others may be whole
-            damaged += 1
-            continue
-        for packed in _frames(content):
-            try:
-                samples.extend(_unpack(packed))
-            except (zstandard.ZstdError, ValueError):
-                damaged += 1
+        if path.suffix == ".seg":
+            found, damaged_here = _read_segment(path)
+            samples += [sample for batch in found for sample in batch]
+            damaged += damaged_here
     return samples, damaged
+
+
+def _history(folder: Path, point_ids: Collection[str], since: datetime, until: datetime) -> list[Sample]:
+    first, last = since.astimezone(UTC).strftime("%Y%m%dT%H"), until.astimezone(UTC).strftime("%Y%m%dT%H")
+    within = [path for path in _files(folder) if first <= path.name.partition(".")[0] <= last]
+    samples = read_sealed([path for path in within if path.suffix == ".parquet"], point_ids, since, until)
+    for path in within:
+        if path.suffix == ".seg":
+            batches, _ = _read_segment(path)
+            samples += [s for batch in batches for s in batch if s.point_id in point_ids]
+    found = [sample for sample in samples if since <= sample.received_time <= until]
+    return sorted(found, key=lambda sample: sample.received_time)[-MAX_ROWS:]
+
+
+def _seal_one_hour(folder: Path, current_hour: str) -> None:
+    """In a thread: the oldest hour that is over; segments that were sealed before only go.  Raises OSError."""
+    sealed = covered(folder)
+    open_paths: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob("*.seg")):
+        hour = path.name.partition(".")[0]
+        if _number(path) <= sealed.get(hour, -1):
+            path.unlink()
+        elif hour != current_hour:
+            open_paths.setdefault(hour, []).append(path)
+    if not open_paths:
+        return
+    paths = open_paths[min(open_paths)]
+    seal(paths[-1].with_suffix(".parquet"), (batch for path in paths for batch in _read_segment(path)[0]))
+    for path in paths:
+        path.unlink()
+
+
+def _files(folder: Path) -> list[Path]:
+    """Segments and sealed files, oldest first, without segments that are sealed."""
+    sealed = covered(folder)
+    segments = [path for path in folder.glob("*.seg") if _number(path) > sealed.get(path.name.partition(".")[0], -1)]
+    return sorted([*segments, *folder.glob("*.parquet")])
+
+
+def _number(path: Path) -> int:
+    return int(path.name.split(".")[1])
+
+
+def _read_segment(path: Path) -> tuple[list[list[Sample]], int]:
+    """The batches of one segment and how many frames were damaged."""
+    try:
+        content = path.read_bytes()
+    except OSError:  # a bad sector: the others may be whole
+        return [], 1
+    batches: list[list[Sample]] = []
+    damaged = 0
+    for packed in _frames(content):
+        try:
+            batches.append(_unpack(packed))
+        except (zstandard.ZstdError, ValueError):
+            damaged += 1
+    return batches, damaged
 
 
 def _frames(content: bytes) -> Iterator[bytes]:
@@ -256,7 +331,7 @@ def _frames(content: bytes) -> Iterator[bytes]:
 
 
 def _unlink_oldest(folder: Path, max_bytes: int, *, keep: Path) -> None:
-    sizes = {path: path.stat().st_size for path in sorted(folder.glob("*.seg"))}
+    sizes = {path: path.stat().st_size for path in _files(folder)}
     total_bytes = sum(sizes.values())
     for path, size_bytes in sizes.items():
         if total_bytes <= max_bytes:

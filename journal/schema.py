@@ -5,7 +5,9 @@ No key, no index, no UPDATE, and DDL only at creation: that is the well-trodden 
 Read by `writer` (tables), `store` (queries) and by people with SQL on a copy (views).
 """
 
-__all__ = ("CREATE", "ENDED_KINDS", "QUERIES", "RECORD_COLUMNS", "SCHEMA_VERSION")
+import hashlib
+
+__all__ = ("CREATE", "ENDED_KINDS", "QUERIES", "RECORD_COLUMNS", "SCHEMA_VERSION", "VIEWS", "VIEWS_HASH")
 
 SCHEMA_VERSION = 1
 
@@ -23,39 +25,51 @@ CREATE = (
     "CREATE TABLE blob(hash VARCHAR, data BLOB)",
     "CREATE TABLE meta(name VARCHAR, value VARCHAR)",
     "INSERT INTO meta VALUES ('schema_version', '1')",  # SCHEMA_VERSION
-    """CREATE VIEW runs AS
+)
+"""The tables: run once, in one transaction, followed by a CHECKPOINT."""
+
+VIEWS = (
+    """CREATE OR REPLACE VIEW runs AS
         SELECT run_id, any_value(name) FILTER (kind = 'run.started') AS workflow,
                any_value(key) FILTER (kind = 'run.started') AS key,
                substr(arg_max(kind, seq) FILTER (kind LIKE 'run.%'), 5) AS state,
                min(seq) AS first_seq, max(seq) AS last_seq, min(wall) AS started, max(wall) AS changed,
                count(*) FILTER (kind = 'step.done') AS steps_done
-        FROM event WHERE run_id <> '' GROUP BY run_id""",
-    """CREATE VIEW steps AS
+        FROM event WHERE run_id <> '' GROUP BY run_id HAVING bool_or(kind = 'run.started')""",
+    """CREATE OR REPLACE VIEW steps AS
         SELECT run_id, key, arg_max(name, seq) AS name, substr(arg_max(kind, seq), 6) AS state,
                arg_max(arg_hash, seq) AS arg_hash, count(*) FILTER (kind = 'step.failed') AS failures,
                min(seq) AS first_seq, max(seq) AS last_seq, max(wall) AS changed
         FROM event WHERE kind LIKE 'step.%' GROUP BY run_id, key""",
-    """CREATE VIEW waits AS
+    """CREATE OR REPLACE VIEW branches AS
+        SELECT run_id, regexp_replace(key, '/[^/]*$', '') AS branch, arg_max(name, last_seq) AS last_step,
+               arg_max(state, last_seq) AS last_state, count(*) FILTER (state = 'done') AS steps_done,
+               sum(failures)::BIGINT AS failures, min(first_seq) AS first_seq, max(last_seq) AS last_seq,
+               max(changed) AS changed
+        FROM steps WHERE contains(key, '/') GROUP BY run_id, branch""",
+    """CREATE OR REPLACE VIEW waits AS
         SELECT run_id, key, arg_max(name, seq) AS name, substr(arg_max(kind, seq), 6) AS state,
                min(seq) AS first_seq, max(seq) AS last_seq, min(wall) AS opened, max(wall) AS changed
         FROM event WHERE kind LIKE 'wait.%' GROUP BY run_id, key""",
-    """CREATE VIEW timers AS
+    """CREATE OR REPLACE VIEW timers AS
         SELECT run_id, key, max(seq) AS last_seq, max(wall) AS changed
         FROM event WHERE kind IN ('timer.set', 'step.done') GROUP BY run_id, key
         HAVING bool_or(kind = 'timer.set') AND NOT bool_or(kind = 'step.done')""",
-    "CREATE VIEW in_doubt AS SELECT * FROM steps WHERE state = 'in_doubt'",
-    """CREATE VIEW outbox AS
+    "CREATE OR REPLACE VIEW in_doubt AS SELECT * FROM steps WHERE state = 'in_doubt'",
+    """CREATE OR REPLACE VIEW outbox AS
         SELECT key AS message_id, any_value(name) FILTER (kind = 'outbox.queued') AS topic,
                CASE WHEN count(*) FILTER (kind = 'outbox.sent') > 0 THEN 'sent'
                     WHEN count(*) FILTER (kind = 'outbox.refused') > 0 THEN 'refused' ELSE 'pending' END AS state,
                min(seq) AS first_seq, max(seq) AS last_seq, min(wall) AS queued, max(wall) AS changed
         FROM event WHERE kind LIKE 'outbox.%' GROUP BY key""",
-    """CREATE VIEW alarms AS
+    """CREATE OR REPLACE VIEW alarms AS
         SELECT key AS alarm_id, arg_max(name, seq) AS name, arg_max(kind, seq) AS kind, count(*) AS entries,
                min(seq) AS first_seq, max(seq) AS last_seq, min(wall) AS raised, max(wall) AS changed
         FROM event WHERE kind = 'alarm' OR kind LIKE 'alarm.%' GROUP BY key""",
 )
-"""Run once, in one transaction, followed by a CHECKPOINT."""
+"""Stable for people with SQL on a copy: columns are added, never renamed or taken away.  Made anew when they differ."""
+
+VIEWS_HASH = hashlib.sha256("".join(VIEWS).encode()).hexdigest()[:16]
 
 QUERIES = {
     "runs": """SELECT run_id, workflow, key, state, first_seq, last_seq, steps_done,
@@ -64,6 +78,9 @@ QUERIES = {
     "steps": """SELECT run_id, key, name, state, arg_hash, failures, first_seq, last_seq,
         epoch_us(changed) AS changed_us
         FROM steps WHERE run_id = $run_id ORDER BY first_seq LIMIT $limit""",
+    "branches": """SELECT run_id, branch, last_step, last_state, steps_done, failures, first_seq, last_seq,
+        epoch_us(changed) AS changed_us
+        FROM branches WHERE run_id = $run_id ORDER BY first_seq LIMIT $limit""",
     "waits": """SELECT run_id, key, name, state, first_seq, last_seq,
         epoch_us(opened) AS opened_us, epoch_us(changed) AS changed_us
         FROM waits ORDER BY last_seq DESC LIMIT $limit""",

@@ -153,15 +153,31 @@ class DuckStore:
         """Fold the log into the database file now; False where the disk has no room for it."""
         return await self._call(self._writer.checkpoint)
 
-    async def verify(self) -> Verification:
-        """Recompute the whole row chain, in pieces between commits; stops at the first break."""
+    @property
+    def head(self) -> MarkValue | None:
+        """The last acknowledged row: epoch, number and link of the row chain, to be published as an anchor."""
+        return self._writer.head
+
+    async def verify(self, anchors: Sequence[MarkValue] = ()) -> Verification:
+        """Recompute the whole row chain, in pieces between commits, up to the first break; then look for anchors.
+
+        It finds any change by someone without the key, up to the newest of the published heads in `anchors`.
+        """
         after: MarkValue | None = None
         rows = 0
         while True:
             found, after = await self._call(functools.partial(self._writer.verify, after, MAX_VERIFY_ROWS))
             rows += found.rows
-            if after is None:
+            if found.broken_seq is not None:
                 return Verification(rows=rows, broken_seq=found.broken_seq, reason=found.reason)
+            if after is None:
+                missing = await self._call(lambda: self._writer.reader.missing_anchor(anchors))
+                reason = "" if missing is None else "it is not the row that was published"
+                return Verification(rows=rows, broken_seq=missing, reason=reason)
+
+    async def on_writer(self, function: Callable[[Writer], T]) -> T:
+        """Have the writer thread call a function, between two groups."""
+        return await self._call(lambda: function(self._writer))
 
     def subscribe(self, kind_prefix: str, callback: Callable[[Record], None]) -> None:
         """Have each later entry of that kind handed over, in order, before its append() returns."""
@@ -304,7 +320,7 @@ class DuckStore:
 
     def _answer(self, call: "_Call[Any]") -> None:
         try:
-            result = call.function()
+            result = self._writer.surely(call.function)
         except Fatal as err:
             self._on_loop(_set_exception, call.future, err)
             raise

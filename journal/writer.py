@@ -4,71 +4,38 @@ Owns the connection, the numbering, the row chain, `journal.mark`, the checkpoin
 runs.  Everything here runs on the one writer thread of `store.DuckStore`.  Sizes in bytes, times in UTC.
 """
 
-import functools
+import contextlib
+import dataclasses
 import hashlib
-import itertools
+import os
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
 
 import duckdb
 
 from drivers.errors import Fatal, Transient
+from journal.engine.codec import encode
 from journal.engine.ports import Entry, OpenRun, Record
 from journal.files import Ballast, free_bytes, fsync_folder
+from journal.insert import Inserter
 from journal.mark import MarkValue
-from journal.reader import Chain, Reader, Row, Verification, microseconds
-from journal.rescue import MAX_KNOWN_BLOBS, Booted, suspect
+from journal.opening import DATABASE_NAME, MAX_KNOWN_BLOBS, reopen, suspect
+from journal.pages import MAX_BLOCKS, keep_pages
+from journal.reader import RETAINED, Chain, Reader, Row, SessionLost, Verification, microseconds
+from journal.rescue import Booted
+from journal.retention import Draft, complete
 from journal.schema import ENDED_KINDS
+from journal.units import Counters, Limits, Unit, is_alarm
 
 __all__ = ("Counters", "Limits", "Unit", "Writer", "is_alarm")
 
 MAX_INLINE_BYTES = 1024  # a larger payload goes to `blob`, once per content
-MAX_ROWS_PER_STATEMENT = 256  # bounds DuckDB's memory for one INSERT
-MIN_ROWS_FOR_LISTS = 8  # from here on one list per column costs less CPU than one placeholder per value (measured)
+MAX_REVIVALS = 3  # in a row; then the process starts afresh and the boot ladder looks closely
 
-_COLUMN_TYPES = (
-    "BIGINT INTEGER TIMESTAMPTZ VARCHAR VARCHAR VARCHAR VARCHAR VARCHAR VARCHAR BLOB VARCHAR BLOB".split()  # noqa: SIM905
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """When the writer checkpoints.  The defaults keep replay after a cut near a second on a Raspberry Pi."""
-
-    checkpoint_entries: int = 2_000
-    checkpoint_bytes: int = 4 << 20
-    idle_s: float = 30.0
-    idle_entries: int = 64  # fewer are not worth the blocks that a checkpoint rewrites
-    ballast_bytes: int = 16 << 20
-
-
-@dataclass(slots=True)
-class Counters:
-    """What the writer has done since it started."""
-
-    commits: int = 0
-    entries: int = 0
-    checkpoints: int = 0
-    checkpoints_skipped: int = 0  # the disk had no room for one
-    failed_commits: int = 0
-    ballast_releases: int = 0
-
-
-@dataclass(slots=True)
-class Unit:
-    """The entries of one append(): committed together or not at all."""
-
-    entries: Sequence[Entry]
-    wall: datetime
-    size_bytes: int
-    first_seq: int = 0
-
-
-def is_alarm(entry: Entry) -> bool:
-    """True for kinds that must reach the disk even when it is full."""
-    return entry.kind == "alarm" or entry.kind.startswith("alarm.")
+T = TypeVar("T")
 
 
 class Writer:
@@ -80,31 +47,39 @@ class Writer:
         self.counters = Counters()
         self._booted = booted
         self._folder = booted.folder
-        self._connection = booted.connection
         self._mark = booted.mark
-        # There is nothing to optimise in an INSERT: a fifth of a commit's CPU. Reads have a session of their own.
-        self.reader = Reader(booted.connection.cursor())
-        self._connection.execute("PRAGMA disable_optimizer")
+        self._use(booted.connection)
         self._chain = Chain(key)
         self._boot_id = boot_id
         self.limits = limits or Limits()
         self._ballast = Ballast(booted.folder, self.limits.ballast_bytes)
         self._seq = booted.last_seq  # the last number given, also to entries whose commit failed
         tail = booted.state.tail
+        self._committed_seq = 0 if tail is None else tail.seq
         same_epoch = tail is not None and tail.epoch == booted.epoch
         self._head = tail.chain if tail is not None and same_epoch else self._chain.start(booted.epoch)
         self._open_runs = {run.run_id: run for run in booted.state.open_runs}
         self._known_blobs = OrderedDict.fromkeys(booted.state.blob_hashes)
-        self._statements: dict[str, duckdb.Statement] = {}
-        self._folder_stale = True  # the next commit may create the log file
+        self._held = False  # no checkpoint: somebody copies the database file
+        self._revivals = 0  # since the last commit or checkpoint that succeeded
         self._since_entries = 0
         self._since_bytes = 0
         try:
             self._mark.write(MarkValue(self.epoch, self._seq, self._head))
             self._mark.flush()
+            self._keep_pages()
+            fsync_folder(self._folder)
             self._ballast.hold()
         except OSError as err:
             raise Transient(f"{self._folder}: the journal cannot write: {err}") from err
+
+    def _use(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        # There is nothing to optimise in an INSERT: a fifth of a commit's CPU. Reads have a session of their own.
+        self.reader = Reader(connection.cursor())
+        self._connection.execute("PRAGMA disable_optimizer")
+        self._inserter = Inserter()
+        self._folder_stale = True  # the next commit may create the log file
 
     # -- writing
 
@@ -124,14 +99,12 @@ class Writer:
                 row, head = self._row(entry, unit.wall, head, blobs)
                 rows.append(row)
         try:
-            self._insert(rows, list(blobs.items()))
-        except duckdb.FatalException as err:
-            raise Fatal(f"the journal's database gave up: {err}") from err
+            self._insert_surely(rows, list(blobs.items()))
         except duckdb.Error as err:
             self.counters.failed_commits += 1
-            self._roll_back()
             raise Transient(f"the journal could not commit: {err}") from err
         self._head = head
+        self._committed_seq = self._seq
         try:
             if self._folder_stale:
                 fsync_folder(self._folder)
@@ -149,6 +122,8 @@ class Writer:
 
     def checkpoint_due(self, *, idle: bool) -> bool:
         """True when the log is long enough, or the writer is idle and the log is worth it."""
+        if self._held:
+            return False
         if idle:
             return self._since_entries >= self.limits.idle_entries
         return (
@@ -156,7 +131,10 @@ class Writer:
         )
 
     def checkpoint(self) -> bool:
-        """Fold the log into the database file; False where the disk has no room for it.  Raises Fatal."""
+        """Fold the log into the database file; False where the disk has no room or it is copied.  Raises Fatal."""
+        if self._held:
+            self.counters.checkpoints_skipped += 1
+            return False
         try:
             self._ballast.hold()
             if free_bytes(self._folder) < 4 * self._since_bytes + (1 << 20):  # a failed CHECKPOINT kills the session
@@ -165,13 +143,108 @@ class Writer:
                 return False
             self._connection.execute("CHECKPOINT")
             self._mark.flush()
+            self._keep_pages()
             fsync_folder(self._folder)
+        except duckdb.FatalException as err:  # every commit is in the log still
+            self.counters.checkpoints_skipped += 1
+            self._since_entries = self._since_bytes = 0
+            self.revive(err)
+            return False
         except (duckdb.Error, OSError) as err:
             raise Fatal(f"{self._folder}: the journal could not checkpoint: {err}") from err
         self._folder_stale = True
-        self._since_entries = self._since_bytes = 0
+        self._since_entries = self._since_bytes = self._revivals = 0
         self.counters.checkpoints += 1
         return True
+
+    def revive(self, reason: Exception) -> int:
+        """After DuckDB gave up on the session: close it, open it anew, compare; the newest number in the file.
+
+        Raises Fatal after too many tries, or where acknowledged rows are missing: the boot ladder reports those.
+        """
+        self._revivals += 1
+        if self._revivals > MAX_REVIVALS:
+            raise Fatal(f"the journal's database gave up {self._revivals} times: {reason}") from reason
+        self.counters.revivals += 1
+        self.reader.close()
+        with contextlib.suppress(duckdb.Error):
+            self._connection.close()
+        try:
+            connection, state = reopen(self._folder)
+        except (OSError, duckdb.Error) as err:
+            raise Fatal(f"the journal's database gave up ({reason}) and cannot be opened: {err}") from err
+        self._booted = dataclasses.replace(self._booted, connection=connection)
+        self._use(connection)
+        found_seq = 0 if state.tail is None else state.tail.seq
+        if found_seq < self._committed_seq:
+            raise Fatal(f"the journal's database gave up ({reason}) and lost rows behind {found_seq}: boot reports it")
+        return found_seq
+
+    def hold(self) -> tuple[int, duckdb.DuckDBPyConnection, int]:
+        """Bring everything into the database file and leave it unchanged until `release`.
+
+        Returns the last number in it, a session to read in and a descriptor of the file.  Raises Transient where
+        the disk has no room for a checkpoint or somebody copies already.
+        """
+        if self._held:
+            raise Transient("the journal is being copied already")
+        if self._since_entries and not self.checkpoint():
+            raise Transient(f"{self._folder}: no room for a checkpoint of the journal")
+        self._held = True
+        return self._committed_seq, self._connection.cursor(), self._booted.file_fd
+
+    def release(self) -> None:
+        """Let checkpoints go on."""
+        self._held = False
+
+    def swap(self, draft: Draft, wall: datetime) -> int:
+        """Bring the rows behind the draft and the tombstone into it, and put it in the place of the database.
+
+        Returns the size of the file.
+
+        Raises Transient while nothing has changed, Fatal once the session is gone: the boot finds one or the other.
+        """
+        entry = Entry(kind=RETAINED, payload=encode({"gaps": [dataclasses.astuple(gap) for gap in draft.gaps]}))
+        blobs: dict[str, bytes] = {}
+        self._seq += 1
+        try:
+            row, head = self._row(entry, wall, self._head, blobs)
+            complete(self._connection, draft, row, blobs)
+            self._connection.execute("CHECKPOINT")
+        except duckdb.FatalException as err:
+            raise Fatal(f"the journal's database gave up in retention: {err}") from err
+        except duckdb.Error as err:
+            self._roll_back()
+            raise Transient(f"{self._folder}: retention could not finish: {err}") from err
+        self._take_over(draft.path, head)
+        return os.fstat(self._booted.file_fd).st_size
+
+    def _take_over(self, path: Path, head: bytes) -> None:
+        self.reader.close()
+        try:
+            self._connection.close()  # the log is gone with the checkpoint: none may meet another database
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+            path.rename(self._folder / DATABASE_NAME)
+            fsync_folder(self._folder)
+            connection, state = reopen(self._folder)
+            self._swap_descriptor()
+            self._booted = dataclasses.replace(self._booted, connection=connection)
+            self._use(connection)
+            self._committed_seq, self._head = self._seq, head
+            self._known_blobs = OrderedDict.fromkeys(state.blob_hashes)
+            self._mark.write(MarkValue(self.epoch, self._seq, head))
+            self._mark.flush()
+            self._keep_pages()
+            fsync_folder(self._folder)
+        except (duckdb.Error, OSError) as err:
+            raise Fatal(f"{self._folder}: the journal could not change over to what retention left: {err}") from err
+        self._since_entries = self._since_bytes = 0
+
+    def _swap_descriptor(self) -> None:
+        fd = os.open(self._folder / DATABASE_NAME, os.O_RDONLY | os.O_CLOEXEC)
+        os.dup2(fd, self._booted.file_fd, inheritable=False)
+        os.close(fd)
 
     def finish(self) -> None:
         """A last checkpoint, so that the next start finds no log.  Raises Fatal."""
@@ -189,6 +262,14 @@ class Writer:
 
     # -- reading
 
+    def surely(self, read: Callable[[], T]) -> T:
+        """What the function returns; once more where DuckDB gives up on the session under it."""
+        try:
+            return read()
+        except SessionLost as err:
+            self.revive(err)
+            return read()
+
     def history(self, run_id: str) -> list[Record]:
         """Every entry of one run, in sequence order."""
         run = self._open_runs.get(run_id)
@@ -204,9 +285,14 @@ class Writer:
         """The last number given; read by the store before its thread starts."""
         return self._seq
 
+    @property
+    def head(self) -> MarkValue | None:
+        """The last acknowledged row: what to publish as an anchor of the chain."""
+        return self._mark.value
+
     def verify(self, after: MarkValue | None, limit: int) -> tuple[Verification, MarkValue | None]:
         """Recompute the chain of at most `limit` rows behind `after`; the last good row, or None at the end."""
-        found, last = self.reader.verify(self._chain, after, limit)
+        found, last = self.reader.verify(self._chain, self.reader.gaps(), after, limit)
         if found.broken_seq is None and found.rows == limit:
             return found, last
         if found.broken_seq is None and last is not None and last.epoch == self.epoch and last.chain != self._head:
@@ -230,33 +316,45 @@ class Writer:
         return (self._seq, self.epoch, wall, *text, payload, blob_hash, link), link
 
     def _insert(self, rows: Sequence[Row], blobs: Sequence[Row]) -> None:
-        chunks = [("event", chunk) for chunk in _chunks(rows)] + [("blob", chunk) for chunk in _chunks(blobs)]
-        if len(chunks) == 1:  # a single statement is a transaction of its own, a fifth cheaper
-            self._insert_chunk(*chunks[0])
-            return
-        self._connection.execute("BEGIN")
-        for table, chunk in chunks:
-            self._insert_chunk(table, chunk)
-        self._connection.execute("COMMIT")
+        self._inserter.insert(self._connection, rows, blobs)
 
-    def _insert_chunk(self, table: str, rows: Sequence[Row]) -> None:
-        """One INSERT: a placeholder per value for a few rows, a list per column for many."""
-        few = len(rows) < MIN_ROWS_FOR_LISTS
-        sql = _insert_sql(table, len(rows) if few else 0)
-        statement = self._statements.get(sql)
-        if statement is None:  # parsed once: a tenth of the CPU of a commit; at most 2 * MIN_ROWS_FOR_LISTS texts
-            (statement,) = self._connection.extract_statements(sql)
-            self._statements[sql] = statement
-        values = list(itertools.chain.from_iterable(rows)) if few else [list(c) for c in zip(*rows, strict=True)]
-        self._connection.execute(statement, values)
+    def _insert_surely(self, rows: Sequence[Row], blobs: Sequence[Row]) -> None:
+        """One transaction; where DuckDB gives up on the session, look what came of it and write what is missing.
 
-    def _roll_back(self) -> None:
+        Raises duckdb.Error when the transaction failed, Fatal after MAX_REVIVALS.
+        """
+        while True:
+            try:
+                self._insert(rows, blobs)
+            except duckdb.FatalException as err:
+                if self.revive(err) >= rows[-1][0]:  # it had been committed
+                    return
+            except duckdb.Error as err:
+                if (self._newest_seq() if self._roll_back() else self.revive(err)) < rows[-1][0]:
+                    raise
+                return  # it had been committed, and the answer was lost
+            else:
+                self._revivals = 0
+                return
+
+    def _newest_seq(self) -> int:
+        rows = self._connection.execute("SELECT coalesce(max(seq), 0) FROM event").fetchall()
+        return int(rows[0][0])
+
+    def _roll_back(self) -> bool:
+        """End a failed transaction; False where the session is beyond that."""
         try:
             self._connection.execute("ROLLBACK")
         except duckdb.TransactionException:  # the failed statement has ended the transaction itself
-            pass
-        except duckdb.Error as err:
-            raise Fatal(f"the journal's database gave up: {err}") from err
+            return True
+        except duckdb.Error:
+            return False
+        return True
+
+    def _keep_pages(self) -> None:
+        """A second copy of what the next checkpoint will write in place."""
+        rows = self._connection.execute("SELECT block_id FROM pragma_metadata_info()").fetchall()
+        keep_pages(self._folder, self._booted.file_fd, [block for (block,) in rows[:MAX_BLOCKS]])
 
     def _note_committed(self, units: Sequence[Unit], rows: Sequence[Row], blobs: dict[str, bytes]) -> None:
         for unit in units:
@@ -284,17 +382,3 @@ class Writer:
             self._open_runs[entry.run_id] = OpenRun(
                 run_id=entry.run_id, workflow=entry.name, first_seq=seq, last_seq=seq
             )
-
-
-def _chunks(rows: Sequence[Row]) -> list[Sequence[Row]]:
-    return [rows[at : at + MAX_ROWS_PER_STATEMENT] for at in range(0, len(rows), MAX_ROWS_PER_STATEMENT)]
-
-
-@functools.lru_cache(maxsize=2 * MIN_ROWS_FOR_LISTS)
-def _insert_sql(table: str, few_rows: int) -> str:
-    """Text for so many rows with a placeholder per value, or for 0 with a list per column."""
-    types = _COLUMN_TYPES if table == "event" else ("VARCHAR", "BLOB")
-    if few_rows:
-        values = ",".join(["(" + ",".join("?" * len(types)) + ")"] * few_rows)
-        return f"INSERT INTO {table} VALUES {values}"  # noqa: S608 - the table is a constant of this module
-    return f"INSERT INTO {table} SELECT " + ",".join(f"unnest(?::{column_type}[])" for column_type in types)

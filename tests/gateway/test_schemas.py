@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parents[2] / "docs" / "schema"
 
 @pytest.mark.parametrize("name", sorted(schemas()))
 def test_the_file_is_current(name: str) -> None:
-    again = "run `python -m gateway.schemas docs/schema`"
+    again = "run `blackstart schemas docs/schema`"
     assert (FOLDER / name).is_file(), again
     assert json.loads((FOLDER / name).read_text()) == schemas()[name], again
 

@@ -43,7 +43,9 @@ async def open_store(tmp_path: Path, clock: SteppingClock) -> AsyncIterator[Call
 
     async def open_(folder: Path = tmp_path, limits: Limits | None = None) -> DuckStore:
         limits = limits or Limits(ballast_bytes=0)
-        writer = await asyncio.to_thread(lambda: Writer(boot(folder), key=KEY, boot_id="boot-1", limits=limits))
+        writer = await asyncio.to_thread(
+            lambda: Writer(boot(folder, lambda: KEY), key=KEY, boot_id="boot-1", limits=limits)
+        )
         opened.append(DuckStore(writer, clock))
         return opened[-1]
 

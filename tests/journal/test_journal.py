@@ -12,7 +12,7 @@ from drivers.errors import BlackstartError, Fatal, Misconfigured
 from journal import Journal, Outbox
 from journal.engine.codec import decode
 from journal.engine.ports import Entry
-from journal.rescue import DATABASE_NAME
+from journal.opening import DATABASE_NAME
 
 
 async def test_a_day_in_short(tmp_path: Path, clock) -> None:

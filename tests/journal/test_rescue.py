@@ -12,13 +12,14 @@ import duckdb
 import pytest
 
 from drivers.errors import Misconfigured
+from journal.damage import leftover_bytes
 from journal.engine.ports import Entry
 from journal.mark import Mark, MarkValue
-from journal.rescue import DATABASE_NAME, LOCK_NAME, MARK_NAME, boot, wal_leftover_bytes
+from journal.opening import DATABASE_NAME, WAL_NAME
+from journal.rescue import LOCK_NAME, MARK_NAME, boot
 from journal.writer import Limits
 
 ROWS = 40
-WAL_NAME = f"{DATABASE_NAME}.wal"
 
 
 def entry(number: int) -> Entry:
@@ -109,11 +110,13 @@ async def test_damage_never_keeps_the_journal_shut(cut: Path, open_store, damage
 def test_notes_tell_what_is_lost_and_what_was_set_aside(cut: Path) -> None:
     flipped_bit(cut)
     booted = boot(cut)
+    rows = [seq for (seq,) in booted.connection.execute("SELECT seq FROM event ORDER BY seq").fetchall()]
     booted.close()
-    assert {note.rung for note in booted.notes} >= {"wal_set_aside", "numbers_lost"}
-    assert {(note.lost_from, note.lost_to, note.epoch) for note in booted.notes} == {(ROWS // 2 + 1, ROWS, 2)}
+    assert len(rows) > ROWS // 2  # every entry before the damage
+    assert {note.rung for note in booted.notes} >= {"wal_cut", "numbers_lost"}
+    assert {(note.lost_from, note.lost_to, note.epoch) for note in booted.notes} == {(len(rows) + 1, ROWS, 2)}
     lost = next(note for note in booted.notes if note.rung == "numbers_lost")
-    assert lost.detail == f"sequence numbers lost from {ROWS // 2 + 1} up to the mark {ROWS}"
+    assert lost.detail == f"sequence numbers lost from {len(rows) + 1} up to the mark {ROWS}"
     aside = [name for note in booted.notes for name in note.set_aside]
     assert f"{WAL_NAME}.rescued-1" in aside
     assert all((cut / name).exists() for name in aside)
@@ -205,7 +208,7 @@ def test_another_schema_version_is_refused_not_set_aside(cut: Path) -> None:
 
 def test_frames_of_a_clean_log_end_where_it_ends(cut: Path) -> None:
     content = (cut / WAL_NAME).read_bytes()
-    assert wal_leftover_bytes(content) == 0
-    assert wal_leftover_bytes(content + b"torn") == 4
-    assert wal_leftover_bytes(content + struct.pack("<QQ", 1 << 40, 0)) == 16
-    assert wal_leftover_bytes(b"") == 0
+    assert leftover_bytes(content) == 0
+    assert leftover_bytes(content + b"torn") == 4
+    assert leftover_bytes(content + struct.pack("<QQ", 1 << 40, 0)) == 16
+    assert leftover_bytes(b"") == 0

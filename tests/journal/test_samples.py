@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import journal.samples
 from drivers.base import Quality, Sample
+from drivers.errors import Transient
 from journal.samples import SampleLog, _frames, _pack, _unpack
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -155,3 +156,63 @@ async def test_a_disk_that_refuses_costs_the_batch_not_the_log(tmp_path: Path, c
     log.add([sample(2)])
     await log.close()
     assert log.written_count == 1
+
+
+async def test_past_hours_are_sealed_and_read_back(tmp_path: Path, clock) -> None:
+    log = await opened(tmp_path, clock)
+    values = [1.5, True, 7, 2**60, "open", None, math.inf]
+    first = [replace(sample(n), value=value, source_time=NOON) for n, value in enumerate(values)]
+    log.add(first[:4])
+    await log.flush()
+    log.add(first[4:])
+    await log.flush()
+    clock.looks += 3600
+    later = replace(sample(3700), quality=Quality.BAD, reason="device says so")
+    log.add([later])
+    await log.flush()
+    assert segment_names(tmp_path) == ["20260301T13.000.seg"]
+    assert (tmp_path / "20260301T12.000.parquet").exists()
+    found = await log.history(["T1/SIML.H2ppm"], NOON, NOON + timedelta(hours=2))
+    assert found == [*first, later]
+    assert [type(s.value) for s in found] == [type(value) for value in values] + [float]
+    assert await log.history(["T1/SIML.H2ppm"], NOON + timedelta(seconds=5), NOON + timedelta(seconds=6)) == first[5:]
+    await log.close()
+    again = await opened(tmp_path, clock)
+    assert again.recent(["T1/SIML.H2ppm"], NOON) == [*first, later]
+    await again.close()
+
+
+async def test_a_cut_while_sealing_doubles_nothing(tmp_path: Path, clock) -> None:
+    log = await opened(tmp_path, clock)
+    log.add([sample(1)])
+    await log.close()
+    segment = (tmp_path / "20260301T12.000.seg").read_bytes()
+    clock.looks += 3600
+    log = await opened(tmp_path, clock)
+    log.add([sample(3601)])
+    await log.close()
+    (tmp_path / "20260301T12.000.seg").write_bytes(segment)  # sealed, and not yet removed
+    clock.looks -= 3600  # the clock goes back into a sealed hour
+    again = await opened(tmp_path, clock)
+    assert again.recent(["T1/SIML.H2ppm"], NOON) == [sample(1), sample(3601)]
+    again.add([sample(2)])
+    await again.close()
+    assert segment_names(tmp_path) == ["20260301T12.001.seg"]
+    third = await opened(tmp_path, clock)
+    assert await third.history(["T1/SIML.H2ppm"], NOON, NOON + timedelta(hours=2)) == [
+        sample(1),
+        sample(2),
+        sample(3601),
+    ]
+    await third.close()
+
+
+async def test_a_bad_sealed_file_costs_itself(tmp_path: Path, clock) -> None:
+    (tmp_path / "20260301T11.000.parquet").write_bytes(b"garbage" * 100)
+    log = await opened(tmp_path, clock)
+    assert log.damaged_frames_count == 1
+    log.add([sample(1)])
+    with pytest.raises(Transient, match="cannot be read"):
+        await log.history(["T1/SIML.H2ppm"], NOON - timedelta(hours=2), NOON)
+    assert await log.history(["T1/SIML.H2ppm"], NOON, NOON + timedelta(hours=1)) == [sample(1)]
+    await log.close()

@@ -7,10 +7,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
+import journal.insert
 import journal.store
 from drivers.errors import BadInput, Fatal, Refused, Transient
 from journal.engine.ports import Entry, Record
-from journal.rescue import DATABASE_NAME
+from journal.opening import DATABASE_NAME
 from journal.writer import Limits
 
 
@@ -57,8 +58,8 @@ async def test_an_append_is_one_transaction_however_long(open_store) -> None:
 async def test_a_failed_group_keeps_nothing_and_the_store_goes_on(open_store, monkeypatch) -> None:
     store = await open_store()
     await store.append([step("r", 1)])
-    real = journal.writer._insert_sql
-    monkeypatch.setattr(journal.writer, "_insert_sql", lambda table, few: real(table.replace("blob", "gone"), few))
+    real = journal.insert._insert_sql
+    monkeypatch.setattr(journal.insert, "_insert_sql", lambda table, few: real(table.replace("blob", "gone"), few))
     with pytest.raises(Transient, match="could not commit"):
         await store.append([step("r", 2), step("r", 3, b"x" * 5000)])
     monkeypatch.undo()
@@ -170,6 +171,8 @@ async def test_the_named_queries(open_store) -> None:
     states = [(row["key"], row["state"]) for row in await store.query("steps", run_id="a")]
     assert states == [("root/s#1", "done"), ("root/send#1", "in_doubt"), ("root/sleep#1", "done")]
     assert [row["key"] for row in await store.query("in_doubt")] == ["root/send#1"]
+    (branch,) = await store.query("branches", run_id="a")
+    assert (branch["branch"], branch["steps_done"], branch["failures"]) == ("root", 2, 0)
     assert [(row["name"], row["state"]) for row in await store.query("waits")] == [("verdict", "opened")]
     assert [row["key"] for row in await store.query("timers")] == ["root/sleep#2"]
     (alarm,) = await store.query("alarms")

@@ -12,7 +12,7 @@ import pytest
 
 from drivers.errors import Transient
 from journal.engine.ports import Entry
-from journal.rescue import suspect
+from journal.opening import suspect
 from journal.store import DuckStore
 from journal.writer import Limits
 
