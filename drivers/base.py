@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Protocol, TypeAlias
+from typing import Annotated, Protocol, TypeAlias, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -16,6 +16,7 @@ __all__ = (
     "Delivery",
     "Frozen",
     "Inbound",
+    "Measured",
     "Message",
     "Name",
     "Point",
@@ -81,6 +82,11 @@ class Point(Frozen):
     low: float | None = None
     high: float | None = None
     smallest: float = 0.0
+    deadband: float = Field(default=0.0, ge=0, description="changes up to this are not stored")
+    max_rate_per_s: float | None = Field(default=None, gt=0, description="a faster change is doubted")
+    frozen_after_cycles: int = Field(default=0, ge=0, description="identical measurements of the group; 0: never")
+    agrees_with: str = Field(default="", description="indicator of the same asset that measures the same thing")
+    agreement: float = Field(default=0.0, ge=0, description="difference to it that is no disagreement")
 
     @property
     def asset_id(self) -> str:
@@ -109,6 +115,15 @@ class Sample:
     historical: bool = False
     test: bool = False
     substituted: bool = False
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A source that counts what it does; the names become metrics `blackstart_link_<name>`."""
+
+    def metrics(self) -> Mapping[str, float]:
+        """Name with its unit → number, now."""
+        ...
 
 
 class Source(Protocol):

@@ -1,85 +1,40 @@
-"""Modbus TCP: registers of several devices behind one connection into samples.  Called by `gateway.poller`.
+"""Modbus: registers of several devices behind one line into samples.  Called by `gateway.poller`.
 
 Requests follow one after another.  A device that is silent or answers with an exception is left out of that read
-and does not stop the others; after two failures it is asked only now and then.  The caller owns reconnecting: a
-lost link raises Transient, and each `open` makes a new client.
+and does not stop the others; after two failures it is asked only now and then, never two such devices in one poll.
+The caller owns reconnecting: a lost link raises Transient, and each `open` makes a new client.
 
-This module can only read.  It has no writing call, and `_ReadOnlyTransactions`, through which every frame of the
-client passes on its way to the socket, lets through nothing but function codes 1 to 4.
+RTU frames carry no transaction number: a late reply looks like the next one.  After any reply that is missing or
+does not fit, the line is listened to until it has been silent for longer than a late reply may take, and then a
+new client begins.  `drivers.modbus_client` can only read.
 """
 
+import asyncio
 import logging
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from functools import partial
 
-from pydantic import AfterValidator, Field, model_validator
-from pymodbus.client import AsyncModbusTcpClient
-from pymodbus.exceptions import ConnectionException, ModbusException
-from pymodbus.framer import FramerSocket
-from pymodbus.pdu import DecodePDU, ModbusPDU
-from pymodbus.transaction import TransactionManager
-
-from drivers.base import Clock, Frozen, Name, Point, Sample
-from drivers.errors import Misconfigured, Refused, Transient
-from drivers.modbus_decode import decode_group
-from drivers.modbus_plan import Span, plan
-from drivers.templates import Group, Template, WordOrder, load_template
+from drivers.base import Clock, Point, Sample
+from drivers.errors import Transient
+from drivers.modbus_client import DeviceError, ReadOnlyClient
+from drivers.modbus_link import ModbusDevice, ModbusLinkConfig
+from drivers.modbus_unit import Unit
 
 __all__ = ("ModbusDevice", "ModbusLinkConfig", "ModbusSource")
 
-MAX_DEVICES = 247  # unit ids that a line can hold
-FAILURES_TO_SKIP = 2  # consecutive failed polls after which a device is only probed
-PROBE_EVERY = 10  # polls between two probes of a device that is skipped
+PROBE_EVERY = 10  # polls between two probes; each takes the turn of one of the devices that are left out
+PROBE_SHARE = 0.4  # of a poll period: a dead device must not make the samples of the others late
 SILENT_POLLS = 2  # polls in which no device answered anything, after which the link counts as lost
-NEVER = 1_000_000_000  # time-outs until pymodbus hangs up by itself: whether the link is lost is decided here
-READ_FRAME_BYTES = 12  # MBAP header (7), function code (1), address (2), count (2): no read request is longer
-READ_CODES = frozenset({1, 2, 3, 4})
+LATE_TIMEOUTS = 2.0  # RTU: a reply may come this many time-outs after its own
+DRAIN_ROUNDS = 5  # RTU: silences to wait for at most; a line that never falls silent has a second master
+DIALS_PER_MINUTE_MAX = 6  # over TCP, whoever asks for them
 
 _log = logging.getLogger(__name__)
 
 
-def _known_template(name: str) -> str:
-    try:
-        load_template(name)
-    except Misconfigured as err:
-        raise ValueError(str(err)) from err  # pydantic collects ValueErrors into its one report
-    return name
-
-
-class ModbusDevice(Frozen):
-    """One device behind the link; `word_order` overrides the template's, to mend a wrongly set device."""
-
-    name: Name
-    asset: Name
-    unit_id: int = Field(default=1, ge=1, le=255)
-    template: Annotated[str, AfterValidator(_known_template)]
-    word_order: WordOrder | None = None
-
-
-class ModbusLinkConfig(Frozen):
-    """One TCP connection and the devices behind it."""
-
-    protocol: Literal["modbus_tcp"] = "modbus_tcp"
-    name: Name
-    host: str = Field(min_length=1)
-    port: int = Field(default=502, ge=1, le=65535)
-    poll_period_s: float = Field(default=1.0, gt=0)
-    timeout_s: float = Field(default=1.0, gt=0, le=60)
-    devices: tuple[ModbusDevice, ...] = Field(min_length=1, max_length=MAX_DEVICES)
-
-    @model_validator(mode="after")
-    def _unique(self) -> "ModbusLinkConfig":
-        names = [device.name for device in self.devices]
-        ids = [point_id for device in self.devices for point_id in _point_ids(device)]
-        for what, given in (("device name", names), ("point", ids)):
-            if doubles := sorted({item for item in given if given.count(item) > 1}):
-                raise ValueError(f"{what} given twice: {', '.join(doubles)}")
-        return self
-
-
 class ModbusSource:
-    """A `drivers.base.Source` over one Modbus TCP connection.
+    """A `drivers.base.Source` over one Modbus line.
 
     `interval_scale` multiplies the points' update interval: a simulator that runs 3600 times faster has 1/3600.
     """
@@ -87,10 +42,18 @@ class ModbusSource:
     def __init__(self, config: ModbusLinkConfig, clock: Clock, *, interval_scale: float = 1.0) -> None:
         self._config = config
         self._clock = clock
-        self._units = [_Unit(device, load_template(device.template)) for device in config.devices]
+        self._units = [Unit(device) for device in config.devices]
         self._points = tuple(point for unit in self._units for point in unit.points(interval_scale))
-        self._client: _ReadOnlyClient | None = None
+        self._client: ReadOnlyClient | None = None
+        self._line = asyncio.Lock()  # one question at a time
+        self._dials_ns: deque[int] = deque(maxlen=DIALS_PER_MINUTE_MAX)
         self._silent_polls = 0
+        self._polls_since_probe = 0
+        self._unanswered = 0  # RTU: discarded clients in a row
+        self._warned = False
+        self._requests = self._request_errors = self._dials = 0
+        self._request_last_s = 0.0
+        self.resync_count = 0  # RTU: how often the line had to fall silent
 
     @property
     def name(self) -> str:
@@ -102,20 +65,26 @@ class ModbusSource:
         """Every point of every device, in the order of the configuration."""
         return self._points
 
+    def metrics(self) -> dict[str, float]:
+        """Counters and figures of this link."""
+        return {
+            "requests_total": float(self._requests),
+            "request_errors_total": float(self._request_errors),
+            "request_last_s": self._request_last_s,
+            "resyncs_total": float(self.resync_count),
+            "dials_total": float(self._dials),
+            "units": float(len(self._units)),
+            "units_left_out": float(sum(unit.broken for unit in self._units)),
+        }
+
     async def open(self) -> None:
         """Connect.  Raises Transient where nobody listens; devices are judged by the reads that follow."""
         await self.close()
-        config = self._config
-        client = _ReadOnlyClient(
-            config.host, port=config.port, timeout=config.timeout_s, retries=0, reconnect_delay=0, name=config.name
-        )
-        self._client = client  # before the await, so that close() finds it when this is cancelled
-        if not await client.connect():
-            await self.close()
-            raise Transient(f"{config.name}: no connection to {config.host}:{config.port}")
-        self._silent_polls = 0
+        self._warn_once()
+        await self._dial()
+        self._silent_polls = self._polls_since_probe = self._unanswered = 0
         for unit in self._units:
-            unit.failures = unit.skipped = 0
+            unit.reset()
 
     async def read(self) -> list[Sample]:
         """Samples of all devices that answered in full.
@@ -124,17 +93,16 @@ class ModbusSource:
         """
         samples: list[Sample] = []
         asked = answered = False
-        for unit in self._units:
-            if not unit.due():
-                continue
-            asked = True
-            try:
-                samples += await self._read_unit(unit)
-                answered = True
-                self._note_success(unit)
-            except _DeviceError as err:
-                answered = answered or err.answered
-                self._note_failure(unit, err)
+        async with self._line:
+            for unit, timeout_s in self._turns():
+                asked = True
+                try:
+                    samples += await unit.read(partial(self._request, timeout_s), self._clock)
+                    answered = True
+                    unit.succeeded(self.name)
+                except DeviceError as err:
+                    answered = answered or err.answered
+                    unit.failed(self.name, err)
         if asked:
             self._silent_polls = 0 if answered else self._silent_polls + 1
         if self._silent_polls >= SILENT_POLLS:
@@ -147,151 +115,72 @@ class ModbusSource:
         if client is not None:
             client.close()
 
-    async def _read_unit(self, unit: "_Unit") -> list[Sample]:
-        samples: list[Sample] = []
-        for group, spans in unit.plans:
-            words: dict[str, Sequence[int]] = {}
-            for span in spans:
-                registers = await self._request(unit, span)
-                for index in span.members:
-                    register = group.point[index]
-                    start = unit.template.address(register) - span.address
-                    words[register.indicator] = registers[start : start + register.width]
-            samples += self._samples(unit, group, words)
-        return samples
+    def _warn_once(self) -> None:
+        unverified = sorted({unit.template.name for unit in self._units if unit.template.maturity == "unverified"})
+        if unverified and not self._warned:
+            _log.warning("%s: register maps not verified on a device: %s", self.name, ", ".join(unverified))
+        self._warned = True
 
-    def _note_success(self, unit: "_Unit") -> None:
-        if unit.failures >= FAILURES_TO_SKIP:
-            _log.warning("%s: device %s answers again", self.name, unit.device.name)
-        unit.failures = 0
+    def _turns(self) -> list[tuple[Unit, float]]:
+        """Whom to ask in this poll and for how long: the sound ones first, and at most one that is left out."""
+        config = self._config
+        turns = [(unit, config.timeout_s) for unit in self._units if unit.failures == 0]
+        turns += [(unit, config.timeout_s) for unit in self._units if unit.failures and not unit.broken]
+        broken = [unit for unit in self._units if unit.broken]
+        if broken:
+            self._polls_since_probe += 1
+            if self._polls_since_probe >= PROBE_EVERY:
+                self._polls_since_probe = 0
+                probed = min(broken, key=lambda unit: unit.failures)  # each probe that fails counts one more
+                turns.append((probed, min(config.timeout_s, PROBE_SHARE * config.poll_period_s)))
+        return turns
 
-    def _note_failure(self, unit: "_Unit", err: "_DeviceError") -> None:
-        unit.failures += 1
-        if unit.failures == FAILURES_TO_SKIP:  # one line when it is lost, one when it is back
-            _log.warning("%s: device %s is left out, probed now and then: %s", self.name, unit.device.name, err)
-
-    def _samples(self, unit: "_Unit", group: Group, words: dict[str, Sequence[int]]) -> list[Sample]:
-        received, monotonic_ns, trusted = self._clock.now(), self._clock.monotonic_ns(), self._clock.trusted()
-        return [
-            Sample(
-                point_id=f"{unit.device.asset}/{indicator}",
-                value=reading.value,
-                quality=reading.quality,
-                reason=reading.reason,
-                received_time=received,
-                monotonic_ns=monotonic_ns,
-                clock_trusted=trusted,
-            )
-            for indicator, reading in decode_group(group, words, unit.word_order).items()
-        ]
-
-    async def _request(self, unit: "_Unit", span: Span) -> Sequence[int]:
-        """One request and its checked reply.  Raises _DeviceError for this device, Transient for the link."""
+    async def _request(
+        self, timeout_s: float, unit_id: int, function_code: int, address: int, count: int
+    ) -> Sequence[int]:
         client = self._client
+        if client is not None and client.desynchronised:
+            client = await self._begin_anew(client)
         if client is None or not client.connected:
             raise Transient(f"{self.name}: the connection is gone")
-        reads = {3: client.read_holding_registers, 4: client.read_input_registers}
+        started_ns = self._clock.monotonic_ns()
+        self._requests += 1
+        self._request_errors += 1  # until it has succeeded
+        values = await client.ask(unit_id, function_code, address, count, timeout_s)
+        self._request_errors -= 1
+        self._request_last_s = (self._clock.monotonic_ns() - started_ns) / 1e9
+        self._unanswered = 0
+        return values
+
+    async def _begin_anew(self, client: ReadOnlyClient) -> ReadOnlyClient:
+        """RTU: hear the late replies out, then throw the client away that knows of them."""
+        self.resync_count += 1
+        silence_s = LATE_TIMEOUTS * self._config.timeout_s * 2 ** min(self._unanswered, 2)
+        self._unanswered += 1
+        loop = asyncio.get_running_loop()
+        give_up_s = loop.time() + DRAIN_ROUNDS * silence_s
+        while (missing_s := silence_s - client.quiet_s) > 0:
+            if loop.time() > give_up_s:
+                raise Transient(f"{self.name}: the line does not fall silent; is there a second master?")
+            await asyncio.sleep(missing_s)
+        client.close()
+        self._client = None
+        return await self._dial()
+
+    async def _dial(self) -> ReadOnlyClient:
+        config = self._config
+        now_ns = self._clock.monotonic_ns()
+        if config.serial is None:
+            if len(self._dials_ns) == DIALS_PER_MINUTE_MAX and now_ns - self._dials_ns[0] < 60e9:  # noqa: PLR2004 - a minute
+                raise Transient(f"{self.name}: connected {DIALS_PER_MINUTE_MAX} times within a minute")
+            self._dials_ns.append(now_ns)
+        self._dials += 1
+        client = self._client = ReadOnlyClient(config)  # before the await, so that close() finds it after a cancel
+        dialled = False
         try:
-            reply = await reads[unit.template.function_code](
-                span.address, count=span.count, device_id=unit.device.unit_id
-            )
-        except ConnectionException as err:
-            raise Transient(f"{self.name}: the connection is gone") from err
-        except ModbusException as err:
-            if not client.connected:
-                raise Transient(f"{self.name}: the connection is gone") from err
-            raise _DeviceError(f"no usable reply in {self._config.timeout_s:g} s", answered=False) from err
-        if fault := client.fault(reply, unit.template.function_code, span.count):
-            raise _DeviceError(fault, answered=True)
-        return reply.registers
-
-
-class _DeviceError(Exception):
-    """A device gave no usable reply; `answered` tells a wrong reply from none.  Never leaves this module."""
-
-    def __init__(self, why: str, *, answered: bool) -> None:
-        super().__init__(why)
-        self.answered = answered
-
-
-@dataclass(slots=True)
-class _Unit:
-    """A device with its read plan and its circuit breaker."""
-
-    device: ModbusDevice
-    template: Template
-    failures: int = 0  # polls in a row that failed
-    skipped: int = 0  # polls since the last probe
-    plans: tuple[tuple[Group, tuple[Span, ...]], ...] = ()
-
-    def __post_init__(self) -> None:
-        self.plans = tuple((group, _spans(self.template, group)) for group in self.template.group)
-
-    @property
-    def word_order(self) -> WordOrder:
-        return self.device.word_order or self.template.word_order
-
-    def points(self, interval_scale: float) -> list[Point]:
-        return [
-            Point(
-                id=f"{self.device.asset}/{register.indicator}",
-                unit=register.unit,
-                group=f"{self.device.asset}/{group.name}",
-                update_interval_s=group.update_interval_s * interval_scale,
-                expected_constant=register.expected_constant,
-                low=register.low,
-                high=register.high,
-                smallest=register.smallest,
-            )
-            for group in self.template.group
-            for register in group.point
-        ]
-
-    def due(self) -> bool:
-        """Whether to ask in this poll; a device that keeps failing is asked in one poll of PROBE_EVERY."""
-        if self.failures < FAILURES_TO_SKIP:
-            return True
-        self.skipped = (self.skipped + 1) % PROBE_EVERY
-        return self.skipped == 0
-
-
-class _ReadOnlyTransactions(TransactionManager):
-    """pymodbus's way to the socket, narrowed to read requests."""
-
-    def send(self, data: bytes, addr: tuple[str, int] | None = None) -> None:
-        """Every frame passes here.  Raises Refused, before a byte leaves, for anything but one read request."""
-        if len(data) != READ_FRAME_BYTES or data[7] not in READ_CODES:
-            raise Refused("Blackstart only reads: a Modbus frame that is no read request was stopped")
-        super().send(data, addr)
-
-
-class _ReadOnlyClient(AsyncModbusTcpClient):
-    """pymodbus's client on top of `_ReadOnlyTransactions`."""
-
-    def __init__(
-        self, host: str, *, port: int, timeout: float, retries: int, reconnect_delay: float, name: str
-    ) -> None:
-        super().__init__(host, port=port, timeout=timeout, retries=retries, reconnect_delay=reconnect_delay, name=name)
-        self.ctx = _ReadOnlyTransactions(
-            self.comm_params, FramerSocket(DecodePDU(False)), retries, False, None, None, None
-        )
-        self.set_max_no_responses(NEVER)
-
-    def fault(self, reply: ModbusPDU, function_code: int, count: int) -> str:
-        """Why `reply` is no full answer to the request sent last; empty where it is."""
-        if reply.isError():
-            return f"exception code {reply.exception_code}"
-        fits = reply.function_code == function_code and len(reply.registers) == count
-        if not fits or reply.transaction_id != self.ctx.next_tid:
-            return "a reply that does not fit the request"
-        return ""
-
-
-def _spans(template: Template, group: Group) -> tuple[Span, ...]:
-    values = [(template.address(register), register.width) for register in group.point]
-    readable = [(first - template.address_base, last - template.address_base) for first, last in group.readable]
-    return plan(values, readable)
-
-
-def _point_ids(device: ModbusDevice) -> list[str]:
-    return [f"{device.asset}/{register.indicator}" for register in load_template(device.template).registers()]
+            await client.dial()
+            dialled = True
+        finally:
+            if not dialled:
+                await self.close()
+        return client

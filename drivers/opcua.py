@@ -9,78 +9,37 @@ The caller owns reconnecting: each `open` makes a new client and looks up the na
 written: see `drivers.opcua_client`.
 """
 
+import asyncio
 import math
+import socket
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
-from pydantic import Field, model_validator
+from asyncua.ua.object_ids import ObjectIds
 
-from drivers.base import Clock, Frozen, Name, Point, Quality, Sample, Value
+from drivers.base import Clock, Point, Quality, Sample, Value
 from drivers.errors import Refused, Transient
 from drivers.opcua_client import PEER_FAILURES, ReadOnlyClient, translated
+from drivers.opcua_config import OpcuaLinkConfig, OpcuaPoint
+from drivers.opcua_history import Gaps
+from drivers.opcua_trust import TrustList
+from drivers.opcua_values import Now, judge, monitored, older, point_of, utc
 
 __all__ = ("OpcuaLinkConfig", "OpcuaPoint", "OpcuaSource")
 
-MAX_POINTS = 5000  # asyncua decodes about 15,000 values a second on a Pi
 MAX_EVENTS = 20_000  # notifications between two reads; the oldest is dropped and counted
-MAX_TEXT = 256  # characters of a text value
-NODES_PER_REQUEST = 500  # servers limit it (OperationLimits); none is known to allow less
+NODES_PER_REQUEST = 500  # or fewer, where the server's OperationLimits say so
+FROZEN_INTERVALS = 10  # update intervals in which the source time of a point that moves has not advanced
+SERVER_CLOCK_STANDS_S = 5.0  # servers renew their CurrentTime about once a second
+VERIFIES_TO_DOUBT = 2  # verification polls that must have seen it
 KEEP_ALIVE_COUNT = 4  # publishing intervals without news until the server says that it is still there
 SHORTEST_SILENCE_S = 1.0  # keep-alives may promise less: a busy server or a lost packet is not yet a lost link
 LIFETIME_COUNT = 60  # publishing intervals without a request until the server forgets the subscription
-QUEUE_SIZE = 10  # samples per node that the server holds between two publishes
-
-
-class OpcuaPoint(Frozen):
-    """One node of the server and the point that it feeds.  Out of `low`…`high` is BAD."""
-
-    node: str = Field(pattern=r"^[sigb]=.+", max_length=512, description="identifier within the link's namespace")
-    asset: Name
-    indicator: str = Field(pattern=r"^[A-Z]{4}\.[A-Za-z][A-Za-z0-9]{0,31}$")
-    unit: str
-    update_interval_s: float = Field(default=60.0, gt=0)
-    expected_constant: bool = False
-    low: float | None = None
-    high: float | None = None
-
-
-class OpcuaLinkConfig(Frozen):
-    """One OPC UA server.  The certificates are PEM or DER files; the server's is pinned."""
-
-    protocol: Literal["opcua"] = "opcua"
-    name: Name
-    url: str = Field(pattern=r"^opc\.tcp://(\[[0-9A-Fa-f:]+\]|[^/:@]+):\d{1,5}(/.*)?$")
-    namespace_uri: str = Field(min_length=1)
-    security: Literal["none", "sign_and_encrypt"] = "sign_and_encrypt"
-    application_uri: str = Field(default="urn:blackstart", description="as in the client's certificate")
-    client_cert_file: Path | None = None
-    client_key_file: Path | None = None
-    server_cert_file: Path | None = None
-    poll_period_s: float = Field(default=1.0, gt=0)
-    timeout_s: float = Field(default=4.0, gt=0, le=60)
-    verify_period_s: float = Field(default=30.0, gt=0)
-    points: tuple[OpcuaPoint, ...] = Field(min_length=1, max_length=MAX_POINTS)
-
-    @model_validator(mode="after")
-    def _complete(self) -> "OpcuaLinkConfig":
-        if self.security == "sign_and_encrypt":
-            needed = ("client_cert_file", "client_key_file", "server_cert_file")
-            if missing := [name for name in needed if getattr(self, name) is None]:
-                raise ValueError(f'security "sign_and_encrypt" needs {", ".join(missing)}; or allow "none" explicitly')
-        for what, given in (
-            ("node", [point.node for point in self.points]),
-            ("point", [f"{point.asset}/{point.indicator}" for point in self.points]),
-        ):
-            if len(set(given)) < len(given):
-                doubles = sorted({item for item in given if given.count(item) > 1})
-                raise ValueError(f"{what} given twice: {', '.join(doubles)}")
-        return self
 
 
 class OpcuaSource:
@@ -94,7 +53,7 @@ class OpcuaSource:
     def __init__(self, config: OpcuaLinkConfig, clock: Clock, *, interval_scale: float = 1.0) -> None:
         self._config = config
         self._clock = clock
-        self._points = tuple(_point(point, interval_scale) for point in config.points)
+        self._points = tuple(point_of(point, interval_scale) for point in config.points)
         self._client: ReadOnlyClient | None = None
         self._nodes: list[ua.NodeId] = []
         self._refused: dict[int, str] = {}  # index of a point -> why the server does not monitor it
@@ -105,6 +64,16 @@ class OpcuaSource:
         self._heard_ns = 0
         self._verified_ns: int | None = None
         self._lost = ""  # why the subscription is over
+        self._limits: dict[int, int] = {}  # operation limit -> nodes in one request
+        self._gaps = Gaps(config.name)
+        self._moved: dict[int, tuple[datetime | None, int]] = {}  # source time, and when it was first seen
+        self._doubt = ""  # what the server says against all its values
+        self._test = False  # the server is in its test state
+        self._server_time: datetime | None = None
+        self._server_time_ns = 0  # when it was first seen
+        self._shown: tuple[bytes, str] | None = None  # certificate and URI of a server that was let in before
+        self.clock_skew_s: float | None = None  # server minus gateway
+        self.certificate_expires: datetime | None = None  # the gateway's own
         self.dropped_count = 0
         self.missed_count = 0
 
@@ -118,6 +87,20 @@ class OpcuaSource:
         """Every point, in the order of the configuration."""
         return self._points
 
+    def metrics(self) -> dict[str, float]:
+        """Counters and figures of this link."""
+        found = {
+            "notifications_dropped_total": float(self.dropped_count),
+            "notifications_missed_total": float(self.missed_count),
+            "history_values_total": float(self._gaps.filled_count),
+            "nodes_refused": float(len(self._refused)),
+        }
+        if self.clock_skew_s is not None:
+            found["clock_skew_s"] = self.clock_skew_s
+        if self.certificate_expires is not None:
+            found["certificate_expires_s"] = (self.certificate_expires - self._clock.now()).total_seconds()
+        return found
+
     async def open(self) -> None:
         """Connect, look up the namespace, subscribe.
 
@@ -127,28 +110,24 @@ class OpcuaSource:
         """
         await self.close()
         config = self._config
-        client = self._client = ReadOnlyClient(config.url, config.timeout_s)
-        self._events.clear()
-        self._last.clear()
-        self._unconfirmed.clear()
-        self._verified_ns, self._lost = None, ""
+        if config.history:
+            self._gaps.note({index: s.source_time for index, s in self._last.items() if s.source_time is not None})
+        self._begin_anew()
         opened = False
         try:
-            if config.security == "sign_and_encrypt":
-                assert config.client_cert_file is not None
-                assert config.client_key_file is not None
-                assert config.server_cert_file is not None
-                await client.sign_and_encrypt(
-                    config.application_uri, config.client_cert_file, config.client_key_file, config.server_cert_file
-                )
+            client = self._client = ReadOnlyClient(config.url, config.timeout_s)
+            shown = await self._secure(client) if config.security == "sign_and_encrypt" else None
+            if config.user is not None:
+                await client.log_in_as(config.user)
             await client.connect()
             namespaces = await client.get_namespace_array()
             if config.namespace_uri not in namespaces:
                 raise Refused(f"{self.name}: no namespace {config.namespace_uri}; there are: {', '.join(namespaces)}")
             index = namespaces.index(config.namespace_uri)
             self._nodes = [ua.NodeId.from_string(f"ns={index};{point.node}") for point in config.points]
+            self._limits = {node: await _limit(client, node) for node in (_PER_READ, _PER_SUBSCRIBE)}
             await self._subscribe(client)
-            opened = True
+            self._shown, opened = shown, True
         except PEER_FAILURES as err:
             raise translated(f"{self.name}: {config.url}", err) from err
         finally:
@@ -172,7 +151,8 @@ class OpcuaSource:
                 await self._verify(client)
             except PEER_FAILURES as err:
                 raise translated(f"{self.name}: verification", err) from err
-        samples = [sample for _, sample in self._events]
+        samples = await self._missed(client) if self._gaps else []
+        samples += [self._doubted(sample) for _, sample in self._events]
         told = {index for index, _ in self._events}
         self._events.clear()
         now = self._now()
@@ -183,6 +163,49 @@ class OpcuaSource:
         client, self._client = self._client, None
         if client is not None:
             await client.hang_up()
+
+    def _begin_anew(self) -> None:
+        self._events.clear()
+        self._last.clear()
+        self._moved.clear()
+        self._unconfirmed.clear()
+        self._verified_ns = self._server_time = None
+        self._lost = self._doubt = ""
+        self._test = False
+
+    async def _secure(self, client: ReadOnlyClient) -> tuple[bytes, str] | None:
+        """Know the server before anything is said to it, and who we are; returns what it showed, where it was asked."""
+        config, shown = self._config, None
+        cert_file, key_file, server_cert = config.client_cert_file, config.client_key_file, config.server_cert_file
+        known: Path | bytes | None = server_cert
+        if config.trust_dir is not None:
+            trust, now = TrustList(config.trust_dir), self._clock.now()
+            if cert_file is None or key_file is None:
+                own = await asyncio.to_thread(trust.own_certificate, config.application_uri, socket.gethostname(), now)
+                cert_file, key_file, self.certificate_expires = own.cert_file, own.key_file, own.expires
+            if known is None:
+                if self._shown is None:  # asked once, over a connection of its own; it must be the same from then on
+                    asking = ReadOnlyClient(config.url, config.timeout_s)
+                    self._shown = await asking.offered_certificate(config.policy)
+                (der, uri), self._shown = self._shown, None
+                known = await asyncio.to_thread(trust.check, der, uri, now)
+                shown = (der, uri)
+        assert cert_file is not None, "the configuration has been checked"
+        assert key_file is not None, "the configuration has been checked"
+        assert known is not None, "the configuration has been checked"
+        await client.sign_and_encrypt(config.application_uri, config.policy, cert_file, key_file, known)
+        return shown
+
+    async def _missed(self, client: ReadOnlyClient) -> list[Sample]:
+        """Values of an outage, out of the server's history, in the order of their source times."""
+        live = {index: s.source_time for index, s in self._last.items() if s.source_time is not None}
+        try:
+            values = await self._gaps.next(client, self._nodes, live)
+        except PEER_FAILURES as err:
+            raise translated(f"{self.name}: history", err) from err
+        now = self._now()
+        samples = [replace(self._sample(index, value, now), historical=True) for index, value in values]
+        return sorted(samples, key=lambda sample: sample.source_time or now.wall)
 
     async def _subscribe(self, client: ReadOnlyClient) -> None:
         interval_ms = self._config.poll_period_s * 500  # twice per poll, so that a poll never finds old news
@@ -199,9 +222,10 @@ class OpcuaSource:
         keep_alive_s = given.RevisedMaxKeepAliveCount * given.RevisedPublishingInterval / 1000
         self._silence_limit_s = max(2 * keep_alive_s, SHORTEST_SILENCE_S)
         self._refused = {}
-        for start in range(0, len(self._nodes), NODES_PER_REQUEST):
-            chunk = range(start, min(start + NODES_PER_REQUEST, len(self._nodes)))
-            items = [_monitored(self._nodes[index], index, interval_ms) for index in chunk]
+        most = self._limits[_PER_SUBSCRIBE]
+        for start in range(0, len(self._nodes), most):
+            chunk = range(start, min(start + most, len(self._nodes)))
+            items = [monitored(self._nodes[index], index, interval_ms) for index in chunk]
             results = await client.uaclient.create_monitored_items(
                 ua.CreateMonitoredItemsParameters(
                     SubscriptionId=given.SubscriptionId,
@@ -247,8 +271,10 @@ class OpcuaSource:
         """Read all nodes; take over what the subscription does not know."""
         self.missed_count += len(self._unconfirmed)
         self._unconfirmed.clear()
-        for start in range(0, len(self._nodes), NODES_PER_REQUEST):
-            nodes = self._nodes[start : start + NODES_PER_REQUEST]
+        await self._examine_server(client)
+        most = self._limits[_PER_READ]
+        for start in range(0, len(self._nodes), most):
+            nodes = self._nodes[start : start + most]
             wanted = [ua.ReadValueId(NodeId=node, AttributeId=AttributeIds.Value) for node in nodes]
             values = await client.uaclient.read(
                 ua.ReadParameters(MaxAge=0, TimestampsToReturn=ua.TimestampsToReturn.Both, NodesToRead=wanted)
@@ -259,30 +285,73 @@ class OpcuaSource:
             for index, value in enumerate(values, start):
                 self._compare(index, self._sample(index, value, now))
 
+    async def _examine_server(self, client: ReadOnlyClient) -> None:
+        """Its state and its clock: a server that is suspended, or whose clock stands still, vouches for nothing."""
+        state = await client.value_of(ObjectIds.Server_ServerStatus_State)
+        stamp = await client.value_of(ObjectIds.Server_ServerStatus_CurrentTime)
+        server_time = utc(stamp) if isinstance(stamp, datetime) else None
+        now_ns = self._clock.monotonic_ns()
+        if server_time != self._server_time:
+            self._server_time, self._server_time_ns = server_time, now_ns
+        stands = server_time is not None and now_ns - self._server_time_ns > SERVER_CLOCK_STANDS_S * 1e9
+        if server_time is not None:
+            self.clock_skew_s = (server_time - self._clock.now()).total_seconds()
+        self._test = state == ua.ServerState.Test
+        running = state in (None, ua.ServerState.Running, ua.ServerState.Test)
+        if not running:
+            name = ua.ServerState(state).name if isinstance(state, int) and state in _STATES else str(state)
+            self._doubt = f"the server's state is {name}"
+        else:
+            self._doubt = "the server's clock stands still" if stands else ""
+
+    def _doubted(self, sample: Sample) -> Sample:
+        """The sample with what speaks against the server as a whole."""
+        if self._test:
+            sample = replace(sample, test=True)
+        if self._doubt and sample.quality is Quality.GOOD:
+            sample = replace(sample, quality=Quality.UNCERTAIN, reason=self._doubt)
+        return sample
+
     def _compare(self, index: int, polled: Sample) -> None:
         known = self._last.get(index)
         if known is None:
             if index not in self._refused or polled.quality is not Quality.BAD:
                 self._keep(index, polled)
-        elif (known.value, known.quality) != (polled.value, polled.quality) and not _older(polled, known):
+        elif (known.value, known.quality) != (polled.value, polled.quality) and not older(polled, known):
             # Its notification may be on the way, and then the value simply comes twice; if none has come by the
             # next verification, the subscription has missed it.
             self._unconfirmed.add(index)
             self._keep(index, polled)
+        elif not older(polled, known):
+            self._last[index] = polled  # the same value, perhaps measured anew
 
-    def _again(self, index: int, now: "_Now") -> Sample:
+    def _again(self, index: int, now: Now) -> Sample:
         """The last known sample, vouched for by the live link at this moment."""
         known = self._last.get(index)
         if known is None:
             return self._stamped(index, None, Quality.BAD, self._refused.get(index, "no value yet"), now)
-        return replace(known, received_time=now.wall, monotonic_ns=now.monotonic_ns, clock_trusted=now.trusted)
+        fresh = replace(known, received_time=now.wall, monotonic_ns=now.monotonic_ns, clock_trusted=now.trusted)
+        return self._frozen(index, self._doubted(fresh), now)
 
-    def _sample(self, index: int, data: ua.DataValue, now: "_Now") -> Sample:
-        value, quality, reason = _judge(data, self._points[index])
+    def _frozen(self, index: int, sample: Sample, now: Now) -> Sample:
+        """Doubt a point that should move and whose source time does not."""
+        point = self._points[index]
+        stamp, since_ns = self._moved.get(index, (None, 0))
+        if stamp != sample.source_time or index not in self._moved:
+            self._moved[index] = (sample.source_time, now.monotonic_ns)
+            return sample
+        limit_s = max(FROZEN_INTERVALS * point.update_interval_s, VERIFIES_TO_DOUBT * self._config.verify_period_s)
+        stood_s = (now.monotonic_ns - since_ns) / 1e9
+        if stamp is None or point.expected_constant or sample.quality is not Quality.GOOD or stood_s <= limit_s:
+            return sample
+        return replace(sample, quality=Quality.UNCERTAIN, reason=f"its source time has stood still for {stood_s:.0f} s")
+
+    def _sample(self, index: int, data: ua.DataValue, now: Now) -> Sample:
+        value, quality, reason = judge(data, self._points[index])
         sample = self._stamped(index, value, quality, reason, now)
-        return replace(sample, source_time=_utc(data.SourceTimestamp), server_time=_utc(data.ServerTimestamp))
+        return replace(sample, source_time=utc(data.SourceTimestamp), server_time=utc(data.ServerTimestamp))
 
-    def _stamped(self, index: int, value: Value, quality: Quality, reason: str, now: "_Now") -> Sample:
+    def _stamped(self, index: int, value: Value, quality: Quality, reason: str, now: Now) -> Sample:
         return Sample(
             point_id=self._points[index].id,
             value=value,
@@ -293,66 +362,16 @@ class OpcuaSource:
             clock_trusted=now.trusted,
         )
 
-    def _now(self) -> "_Now":
-        return _Now(self._clock.now(), self._clock.monotonic_ns(), self._clock.trusted())
+    def _now(self) -> Now:
+        return Now(self._clock.now(), self._clock.monotonic_ns(), self._clock.trusted())
 
 
-class _Now(NamedTuple):
-    """One look at the clock, for all samples of a batch."""
-
-    wall: datetime
-    monotonic_ns: int
-    trusted: bool
+_PER_READ = ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead
+_PER_SUBSCRIBE = ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall
+_STATES = frozenset(ua.ServerState)
 
 
-def _judge(data: ua.DataValue, point: Point) -> tuple[Value, Quality, str]:
-    """Value, quality and the reason for less than GOOD, by status code, type and bounds."""
-    status = data.StatusCode
-    if status is not None and status.is_bad():
-        return None, Quality.BAD, status.name
-    value = data.Value.Value if data.Value is not None else None
-    if not isinstance(value, (bool, int, float, str)):
-        return None, Quality.BAD, "no value" if value is None else f"a {type(value).__name__} is no measured value"
-    if isinstance(value, str):
-        value = value[:MAX_TEXT]
-    elif not isinstance(value, bool):
-        if not math.isfinite(value):
-            return None, Quality.BAD, "unavailable"
-        if (point.low is not None and value < point.low) or (point.high is not None and value > point.high):
-            return None, Quality.BAD, f"implausible: {value:g} {point.unit}"
-    if status is not None and not status.is_good():
-        return value, Quality.UNCERTAIN, status.name
-    return value, Quality.GOOD, ""
-
-
-def _point(point: OpcuaPoint, interval_scale: float) -> Point:
-    point_id = f"{point.asset}/{point.indicator}"
-    return Point(
-        id=point_id,
-        unit=point.unit,
-        group=point_id,  # each node is renewed by itself
-        update_interval_s=point.update_interval_s * interval_scale,
-        expected_constant=point.expected_constant,
-        low=point.low,
-        high=point.high,
-    )
-
-
-def _monitored(node: ua.NodeId, handle: int, interval_ms: float) -> ua.MonitoredItemCreateRequest:
-    return ua.MonitoredItemCreateRequest(
-        ItemToMonitor=ua.ReadValueId(NodeId=node, AttributeId=AttributeIds.Value),
-        MonitoringMode=ua.MonitoringMode.Reporting,
-        RequestedParameters=ua.MonitoringParameters(
-            ClientHandle=handle, SamplingInterval=interval_ms, QueueSize=QUEUE_SIZE, DiscardOldest=True
-        ),
-    )
-
-
-def _utc(stamp: datetime | None) -> datetime | None:
-    return stamp.replace(tzinfo=UTC) if stamp is not None and stamp.tzinfo is None else stamp
-
-
-def _older(sample: Sample, known: Sample) -> bool:
-    if sample.source_time is None or known.source_time is None:
-        return False
-    return sample.source_time < known.source_time
+async def _limit(client: ReadOnlyClient, node: int) -> int:
+    """How many nodes one request may have: the server's limit where it states one, and never more than ours."""
+    limit = await client.value_of(node)
+    return min(limit, NODES_PER_REQUEST) if isinstance(limit, int) and limit > 0 else NODES_PER_REQUEST

@@ -15,12 +15,18 @@ from asyncua.client.client import Client
 from asyncua.client.ua_client import UaClient, UaClientState, UASocketProtocol
 from asyncua.common.connection import TransportLimits
 from asyncua.common.shortcuts import Shortcuts
-from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
+from asyncua.crypto.security_policies import (
+    SecurityPolicy,
+    SecurityPolicyAes256Sha256RsaPss,
+    SecurityPolicyBasic256Sha256,
+)
+from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.uaerrors import UaError, UaStatusCodeError
 from cryptography.exceptions import InvalidSignature
 
 from drivers.errors import Misconfigured, Refused, Transient
+from drivers.opcua_config import OpcuaUser
 
 __all__ = ("ALLOWED_REQUESTS", "PEER_FAILURES", "ReadOnlyClient", "translated")
 
@@ -28,15 +34,21 @@ SESSION_TIMEOUT_MS = 60_000  # a cut leaves a session behind, and small servers 
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # far more than an answer for 500 nodes; a hostile length field costs no more
 MAX_CHUNKS = 256  # parts of one message
+POLICIES: dict[str, type[SecurityPolicy]] = {
+    "Basic256Sha256": SecurityPolicyBasic256Sha256,
+    "Aes256Sha256RsaPss": SecurityPolicyAes256Sha256RsaPss,
+}
 
 ALLOWED_REQUESTS: frozenset[type] = frozenset(
     {
         ua.OpenSecureChannelRequest,
         ua.CloseSecureChannelRequest,
+        ua.GetEndpointsRequest,
         ua.CreateSessionRequest,
         ua.ActivateSessionRequest,
         ua.CloseSessionRequest,
         ua.ReadRequest,
+        ua.HistoryReadRequest,
         ua.CreateSubscriptionRequest,
         ua.DeleteSubscriptionsRequest,
         ua.CreateMonitoredItemsRequest,
@@ -62,7 +74,9 @@ _FOR_GOOD = frozenset(
     {
         StatusCodes.BadCertificateInvalid,
         StatusCodes.BadCertificateTimeInvalid,
+        StatusCodes.BadCertificateRevoked,
         StatusCodes.BadCertificateUntrusted,
+        StatusCodes.BadCertificateUriInvalid,
         StatusCodes.BadCertificateUseNotAllowed,
         StatusCodes.BadIdentityTokenInvalid,
         StatusCodes.BadIdentityTokenRejected,
@@ -131,10 +145,21 @@ class ReadOnlyClient(Client):
         """Whether the session stands, as far as the socket knows."""
         return self.uaclient.state is UaClientState.CONNECTED
 
+    async def offered_certificate(self, policy: str) -> tuple[bytes, str]:
+        """The certificate and application URI that the server shows to anyone; to be judged before it is used.
+
+        Uses up this client.  Raises Refused where the server does not offer the policy with SignAndEncrypt.
+        """
+        for endpoint in await self.connect_and_get_server_endpoints():
+            as_wanted = endpoint.SecurityMode is ua.MessageSecurityMode.SignAndEncrypt
+            if as_wanted and endpoint.SecurityPolicyUri == POLICIES[policy].URI:
+                return endpoint.ServerCertificate or b"", endpoint.Server.ApplicationUri or ""
+        raise Refused(f"the server does not offer {policy} with SignAndEncrypt")
+
     async def sign_and_encrypt(
-        self, application_uri: str, cert_file: Path, key_file: Path, server_cert_file: Path
+        self, application_uri: str, policy: str, cert_file: Path, key_file: Path, server_cert: Path | bytes
     ) -> None:
-        """Prepare Basic256Sha256, mode SignAndEncrypt, with the server's certificate pinned.
+        """Prepare mode SignAndEncrypt with the server's certificate pinned.
 
         `application_uri` is the one in the client's certificate.  Raises Misconfigured where a file is missing or
         is not what it should be.
@@ -142,14 +167,35 @@ class ReadOnlyClient(Client):
         self.application_uri = application_uri
         try:
             await self.set_security(
-                SecurityPolicyBasic256Sha256,
+                POLICIES[policy],
                 str(cert_file),
                 str(key_file),
-                server_certificate=str(server_cert_file),
+                server_certificate=server_cert if isinstance(server_cert, bytes) else str(server_cert),
                 mode=ua.MessageSecurityMode.SignAndEncrypt,
             )
         except (OSError, ValueError, TypeError) as err:
             raise Misconfigured(f"OPC UA certificates: {err}") from err
+
+    async def log_in_as(self, user: OpcuaUser) -> None:
+        """Prepare the user's identity.  Raises Misconfigured where a file is missing or not what it should be."""
+        try:
+            if user.password_file is not None:
+                self.set_user(user.name)
+                password = await asyncio.to_thread(user.password_file.read_text, encoding="utf-8")
+                self.set_password(password.strip())
+            else:
+                assert user.cert_file is not None
+                assert user.key_file is not None
+                await self.load_client_certificate(str(user.cert_file))
+                await self.load_private_key(user.key_file)
+        except (OSError, ValueError, TypeError) as err:
+            raise Misconfigured(f"OPC UA user: {err}") from err
+
+    async def value_of(self, node: int) -> object:
+        """The value of a node of the standard's own namespace; None where the server does not have it."""
+        wanted = [ua.ReadValueId(NodeId=ua.NodeId(ua.Int32(node)), AttributeId=AttributeIds.Value)]
+        found = await self.uaclient.read(ua.ReadParameters(NodesToRead=wanted))
+        return found[0].Value.Value if found and found[0].Value is not None else None
 
     async def hang_up(self) -> None:
         """Say goodbye if the peer still listens, within two time-outs; then drop the socket in any case."""

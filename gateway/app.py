@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import partial
 
 from drivers.base import Clock, Source
+from drivers.by_exception import ByException
 from drivers.errors import NotStarted
 from drivers.modbus import ModbusLinkConfig, ModbusSource
 from drivers.mqtt import MqttSink
@@ -51,6 +52,7 @@ ALARM_DEPTH = 3  # a step's revision may commit behind a later one of the reflex
 FINDINGS_MAX = 1_000  # read back into the episodic buffer at boot; with their evidence they fill its default size
 RESUME_LOOK_S = 60.0  # a full disk is not mended faster
 STOP_DRAIN_S = 5.0  # for the outbox, after the sources have stopped
+LONGEST_SILENCE_S = 60.0  # device time in which a group is stored at least once, though it stands still
 WARM_UP_S = 86_400.0  # agents rebuild their windows from the last day of device time
 
 
@@ -144,7 +146,9 @@ class _Daemon:
             stack.push_async_callback(engine.close)
             hard = self._hard_agents(journal, book)
             wave = WaveAgent(config.edge, self._boost)
-            reflex = Reflex(journal, book, config.asset, hard, soft, wave, self._heartbeats)
+            points = [point for poller in self._pollers for point in poller.source.points]
+            by_exception = ByException(points, LONGEST_SILENCE_S / config.gateway.time_factor)
+            reflex = Reflex(journal, book, config.asset, hard, soft, wave, self._heartbeats, by_exception)
             yield journal, engine, desk, reflex, soft
 
     async def _start(

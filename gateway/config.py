@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from drivers.base import Frozen, Name
 from drivers.errors import Misconfigured
-from drivers.modbus import ModbusLinkConfig
+from drivers.modbus_link import ModbusLinkConfig, link_conflicts
 from drivers.mqtt import MqttConfig
 from drivers.opcua import OpcuaLinkConfig
 from drivers.templates import load_template
@@ -25,7 +25,7 @@ from models.risk import AssetEdge
 
 __all__ = ("AlarmConfig", "AnomalyModelConfig", "Config", "GatewayConfig", "InvestigationConfig", "load", "parse")
 
-LINK_PROTOCOLS = ("modbus_tcp", "opcua")
+LINK_PROTOCOLS = ("modbus_tcp", "modbus_tls", "modbus_rtu", "modbus_rtu_tcp", "opcua")
 STATE_DIR_BYTES_MAX = 107 - len(f"/{SOCKET_NAME}")  # Linux: the path of a Unix socket has at most 107 bytes
 CONFIG_BYTES_MAX = 1_000_000  # a gateway with 5,000 points stays far below; a wrong path (a log, a disk) does not
 
@@ -101,6 +101,12 @@ class Config(Frozen):
     investigation: InvestigationConfig = InvestigationConfig()
     scada: ScadaConfig = ScadaConfig()
     memory: MemoryConfig = MemoryConfig()
+
+    @model_validator(mode="after")
+    def _lines_have_one_master(self) -> "Config":
+        if conflicts := list(link_conflicts(self.link)):
+            raise ValueError("; ".join(conflicts))
+        return self
 
     def asset_by_id(self, asset_id: str) -> Asset:
         """The asset of that id; `load` has checked that every reference exists."""

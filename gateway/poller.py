@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
-from drivers.base import Clock, Point, Quality, Sample, Source
+from drivers.base import Clock, Measured, Point, Quality, Sample, Source
 from drivers.errors import Refused, Transient
+from drivers.judge import Judge
 from gateway.supervisor import Backoff, heed_cancellation
 from gateway.watchdog import Heartbeats
 
@@ -23,6 +24,9 @@ MINUTE_S = 60.0
 CONNECTS_PER_MINUTE_MAX = 6  # a peer that accepts and closes must not be hammered
 STALE_AFTER_PERIODS = 1.6  # noticed at the next look, a quarter period later: before two periods in any case
 LOOKS_PER_PERIOD = 5
+STABLE_S = 10.0  # of good reads, before a lost link is tried again after the shortest wait
+RECENT_S = 600.0  # over which losses are counted
+LOSSES_MAX = 1_000  # remembered: at six connects a minute far more than ten minutes hold
 OPEN_TIMEOUT_S = 15.0  # an OPC UA session over a slow link; the watcher goes on meanwhile
 
 Deliver = Callable[[Sequence[Sample]], None]
@@ -39,6 +43,10 @@ class PollStats:
     skipped_ticks: int = 0
     connects: int = 0
     stale_points: int = 0
+    bad_samples: int = 0
+    uncertain_samples: int = 0
+    historical_samples: int = 0
+    last_read_s: float = 0.0  # how long the newest read took
     connected: bool = False
 
 
@@ -52,11 +60,36 @@ class Poller:
     clock: Clock
     heartbeats: Heartbeats
     stats: PollStats = field(default_factory=PollStats)
-    backoff: Backoff = field(default_factory=lambda: Backoff(first_s=0.5, most_s=30.0))
+    backoff: Backoff = field(default_factory=lambda: Backoff(first_s=2.0, most_s=60.0))
     _seen_ns: dict[str, int] = field(default_factory=dict)
     _stale: set[str] = field(default_factory=set)
     _connects_ns: deque[int] = field(default_factory=lambda: deque(maxlen=CONNECTS_PER_MINUTE_MAX))
+    _losses_ns: deque[int] = field(default_factory=lambda: deque(maxlen=LOSSES_MAX))
     _boost_until_ns: int = 0
+    _judge: Judge = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._judge = Judge(self.source.points)
+
+    def metrics(self) -> dict[str, float]:
+        """Counters and figures of the link since start, by metric name; with those that its driver counts."""
+        stats, recent_ns = self.stats, self.clock.monotonic_ns() - int(RECENT_S * 1e9)
+        own = {
+            "state": float(stats.connected),
+            "points": float(len(self.source.points)),
+            "points_stale": float(stats.stale_points),
+            "polls_total": float(stats.polls),
+            "ticks_skipped_total": float(stats.skipped_ticks),
+            "samples_total": float(stats.samples),
+            "samples_bad_total": float(stats.bad_samples),
+            "samples_uncertain_total": float(stats.uncertain_samples),
+            "samples_historical_total": float(stats.historical_samples),
+            "connects_total": float(stats.connects),
+            "failures_total": float(stats.failures),
+            "disconnections_last_600s": float(sum(lost_ns >= recent_ns for lost_ns in self._losses_ns)),
+            "read_last_s": stats.last_read_s,
+        }
+        return own | dict(self.source.metrics()) if isinstance(self.source, Measured) else own
 
     @property
     def assets(self) -> Collection[str]:
@@ -103,13 +136,15 @@ class Poller:
 
     async def _read_while_connected(self) -> None:
         loop = asyncio.get_running_loop()
-        due = loop.time()
+        due = began_s = loop.time()
         while True:
             self.heartbeats.beat(f"{self.source.name}.read")
+            asked_s = loop.time()
             samples = await self.source.read()
             heed_cancellation()
-            self._accept(samples)
-            if samples:
+            self.stats.last_read_s = loop.time() - asked_s
+            self._accept(self._judge(samples))
+            if samples and loop.time() - began_s >= STABLE_S:
                 self.backoff.reset()
             period_s = self._period_now_s()
             due += period_s
@@ -126,15 +161,25 @@ class Poller:
         self.stats.polls += 1
         self.stats.samples += len(samples)
         for sample in samples:
+            self._count(sample)
+            if sample.historical:
+                continue  # says nothing of now
             self._seen_ns[sample.point_id] = sample.monotonic_ns
             self._stale.discard(sample.point_id)
         self.stats.stale_points = len(self._stale)
         if samples:
             self.deliver(samples)
 
+    def _count(self, sample: Sample) -> None:
+        self.stats.bad_samples += sample.quality is Quality.BAD
+        self.stats.uncertain_samples += sample.quality is Quality.UNCERTAIN
+        self.stats.historical_samples += sample.historical
+
     async def _lost(self, err: Exception) -> None:
         if self.stats.connected or self.stats.failures == 0:
             log.warning("%s: link lost: %s", self.source.name, err or type(err).__name__)
+        if self.stats.connected:
+            self._losses_ns.append(self.clock.monotonic_ns())
         self.stats.connected = False
         self.stats.failures += 1
         await self.source.close()

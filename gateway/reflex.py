@@ -61,8 +61,10 @@ class Reflex:
         soft: SoftAgent,
         wave: WaveAgent,
         heartbeats: Heartbeats,
+        by_exception: Callable[[Sequence[Sample]], Sequence[Sample]] = list,
     ) -> None:
         self._journal = journal
+        self._by_exception = by_exception
         self._book = book
         self._criticality = {asset.id: asset.criticality for asset in assets}
         self._hard = hard
@@ -79,8 +81,11 @@ class Reflex:
         for sample in samples:
             by_asset.setdefault(sample.point_id.partition("/")[0], []).append(sample)
         for asset_id, members in by_asset.items():
-            for judgement in self._hard[asset_id].observe(members, self._journal.samples.add):
+            for judgement in self._hard[asset_id].observe(members, self._store):
                 self._weigh(judgement)
+
+    def _store(self, samples: Sequence[Sample]) -> None:
+        self._journal.samples.add(self._by_exception(samples))
 
     def qualities(self) -> dict[str, Quality]:
         """Last quality of each point."""

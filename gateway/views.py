@@ -58,6 +58,7 @@ class Views:
             "graph": self.graph,
             "outbox": self.outbox,
             "exposures": self.exposures,
+            "metrics": self.metrics,
             "verdict": self.verdict,
         }
 
@@ -103,6 +104,10 @@ class Views:
             "refused": outbox.refused_count,
             "unheard": outbox.unheard_count,
         }
+
+    async def metrics(self, _: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+        """Counters and figures of each link, by name."""
+        return {poller.source.name: poller.metrics() for poller in self._pollers}
 
     async def runs(self, question: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Runs, newest first."""

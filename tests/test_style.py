@@ -24,7 +24,7 @@ FENCES = {
     "llama_cpp": ("models/core_worker.py",),
     "onnxruntime": ("models/anomaly.py",),
     "onnx": ("models/training/*",),
-    "pymodbus": ("drivers/modbus.py", "hil_sim/modbus_plc.py"),
+    "pymodbus": ("drivers/modbus*.py", "hil_sim/modbus_plc.py"),
     "asyncua": ("drivers/opcua*.py", "hil_sim/opcua_plc.py"),
     "aiomqtt": ("drivers/mqtt.py",),
     "paho": ("drivers/mqtt.py",),

@@ -3,7 +3,7 @@
 # missing says so and is skipped.
 set -uo pipefail
 
-declare -A package=([mosquitto]=mosquitto [systemd-analyze]=systemd [c++]=g++ [strace]=strace)
+declare -A package=([mosquitto]=mosquitto [systemd-analyze]=systemd [c++]=g++ [strace]=strace [socat]=socat)
 missing=()
 for command in "${!package[@]}"; do
   command -v "$command" /usr/sbin/"$command" >/dev/null || missing+=("${package[$command]}")

@@ -136,7 +136,11 @@ class HardAgent:
 
     def _absorb(self, samples: Sequence[Sample], keep: Keep = lambda _: None) -> list[tuple[_Group, Cycle]]:
         by_group: dict[str, list[Sample]] = {}
+        if past := [sample for sample in samples if sample.historical]:
+            keep(past)  # filled in after a gap: for trends; it is not the state of now, and clears nothing
         for sample in samples:
+            if sample.historical:
+                continue
             point = self._points[sample.point_id]
             self._quality[point.id] = sample.quality
             value = measured_value(sample)

@@ -40,6 +40,7 @@ class Plant:
             return ExcCodes.DEVICE_BUSY if unit_id in self.refuse else None
 
         data = [SimData(address, values=_words(v), datatype=DataType.REGISTERS) for address, v in table.items()]
+        data += [SimData(512, values=[1], datatype=DataType.REGISTERS)]  # no faults
         return SimDevice(unit_id, simdata=data, action=action)
 
     async def start(self) -> None:
@@ -105,7 +106,7 @@ async def test_values_of_two_devices(plant: Plant, opened) -> None:
 async def test_one_request_per_group_where_it_fits(plant: Plant, opened) -> None:
     source = await opened(_source(plant.port, _GAS, _SF6))
     await source.read()
-    assert plant.asked == [(3, 20, 20), (3, 4, 2), (3, 20, 2), (3, 44, 6)]
+    assert plant.asked == [(3, 20, 20), (3, 4, 2), (3, 20, 2), (3, 44, 6), (3, 512, 1)]
 
 
 async def test_a_swapped_word_order_gives_no_good_value(plant: Plant, opened) -> None:
@@ -113,6 +114,14 @@ async def test_a_swapped_word_order_gives_no_good_value(plant: Plant, opened) ->
     samples = await source.read()
     assert {(sample.quality, sample.value) for sample in samples} == {(Quality.BAD, None)}
     assert all("check word_order" in sample.reason for sample in samples)
+
+
+async def test_a_fault_register_forbids_what_stands_beside_it(plant: Plant, opened) -> None:
+    await plant.set(2, 512, [0])
+    source = await opened(_source(plant.port, _SF6))
+    samples = await source.read()
+    assert {(sample.quality, sample.value) for sample in samples} == {(Quality.BAD, None)}
+    assert samples[0].reason == "the transmitter reports a fault (status register 513 = 0x0)"
 
 
 async def test_an_unavailable_value_is_bad_alone(plant: Plant, opened) -> None:
@@ -140,9 +149,9 @@ async def test_a_failing_device_is_probed_now_and_then_and_comes_back(plant: Pla
     plant.refuse.clear()
     assert "T1/SIML.H2ppm" in _by_id(await source.read())
     assert "T1/SIML.H2ppm" in _by_id(await source.read())
-    said = [record.message for record in caplog.records if record.name == "drivers.modbus"]
+    said = [record.message for record in caplog.records if record.name == "drivers.modbus_unit"]
     assert said == [
-        "bay: device dga-1 is left out, probed now and then: exception code 6",
+        "bay: device dga-1 is left out, probed now and then: exception code 6, busy",
         "bay: device dga-1 answers again",
     ]
 
@@ -304,9 +313,10 @@ async def test_a_wrong_reply_gives_no_sample(scripted: Scripted, opened, spoil) 
 
 
 async def test_input_registers_where_the_template_says_so(scripted: Scripted, opened) -> None:
-    source = await opened(_source(scripted.port, _GAS))
+    source = _source(scripted.port, _GAS)
     unit = source._units[0]
     unit.template = unit.template.model_copy(update={"function_code": 4})
+    await opened(source)
     asked: list[int] = []
     scripted.reply = lambda header, pdu: asked.append(pdu[0]) or good_reply(header, pdu)
     assert _by_id(await source.read())["T1/SIML.H2ppm"].value == 33.0

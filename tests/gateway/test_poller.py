@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -241,3 +243,56 @@ async def test_a_dead_device_goes_stale_in_two_periods_and_the_other_does_not_no
         assert stale(other) == []
         gaps = pairwise(sorted({sample.monotonic_ns for sample in other}))
         assert max(after - before for before, after in gaps) < 2 * REAL_PERIOD_S * 1e9
+
+
+def test_the_wait_grows_until_a_link_has_lived_for_a_while(play: Any, loop_clock: Any) -> None:
+    """One to sixty seconds: good answers alone do not shorten it, ten seconds of them do."""
+    flapping = ScriptedSource(loop_clock, *[0.0, 0.0, Transient("closed")] * 2000)
+    play(flapping, 900)
+    waits = [after - before for before, after in pairwise(flapping.opens_s)]
+    assert min(waits) >= 1.0
+    assert min(waits[6:]) >= 30.0  # of a minute, jittered
+    assert max(waits) <= 60.0 + 2 * PERIOD_S
+    living = ScriptedSource(loop_clock, *[*[0.0] * 12, Transient("cut")] * 2000)
+    play(living, 120)
+    waits = [after - before for before, after in pairwise(living.opens_s)]
+    assert waits
+    assert max(waits) <= 12 * PERIOD_S + 2.0 + 0.1
+
+
+def test_links_do_not_come_back_in_step(play: Any, loop_clock: Any) -> None:
+    firsts = []
+    for _ in range(5):
+        source = ScriptedSource(loop_clock, Transient("cut"))
+        play(source, 10)
+        firsts.append(round(source.opens_s[1] - source.opens_s[0], 3))
+    assert len(set(firsts)) > 1
+
+
+def _metrics_at(poller: Poller, at_s: int) -> dict[str, float]:
+    poller.clock = SimpleNamespace(monotonic_ns=lambda: at_s * 10**9)
+    return poller.metrics()
+
+
+def test_the_past_does_not_pass_for_fresh_and_what_happened_is_counted(play: Any, loop_clock: Any) -> None:
+    class Reminiscent(ScriptedSource):
+        async def read(self) -> list[Sample]:
+            (sample,) = await super().read()
+            return [replace(sample, historical=len(self.reads_s) > 3)]
+
+    poller, delivered = play(Reminiscent(loop_clock), 20)
+    assert len(stale(delivered)) == 1
+    metrics = _metrics_at(poller, 20)
+    assert metrics["points_stale"] == 1.0
+    assert metrics["samples_historical_total"] == metrics["polls_total"] - 3
+    assert (metrics["state"], metrics["disconnections_last_600s"]) == (1.0, 0.0)
+
+
+def test_the_metrics_of_the_driver_come_along(clock: SystemClock, play: Any, loop_clock: Any) -> None:
+    link = ModbusLinkConfig(name="bay", host="127.0.0.1", devices=(DEVICES["T1"],))
+    poller = Poller(ModbusSource(link, clock), 1.0, lambda _: None, clock, Heartbeats(clock))
+    assert poller.metrics()["requests_total"] == 0.0
+    flapping, _ = play(ScriptedSource(loop_clock, 0.0, Transient("a"), 0.0, Transient("b")), 60)
+    assert _metrics_at(flapping, 60)["disconnections_last_600s"] == 2.0
+    assert _metrics_at(flapping, 700)["disconnections_last_600s"] == 0.0
+    assert "requests_total" not in _metrics_at(flapping, 60)

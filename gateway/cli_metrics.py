@@ -1,0 +1,60 @@
+"""`blackstart metrics`: counters and figures of the running daemon's links in the Prometheus text format.
+
+The answer of the control socket in, text out; `--out FILE` replaces a file in one step, for the textfile collector of
+a node exporter.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from drivers.errors import BadInput
+from gateway.config import load
+from gateway.control import ask
+
+__all__ = ("prometheus_text", "register_metrics")
+
+DEFAULT_CONFIG = Path("/etc/blackstart/blackstart.toml")
+PREFIX = "blackstart_link_"
+
+
+def register_metrics(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command("metrics")(_metrics)
+
+
+def _metrics(
+    config: Annotated[
+        Path, typer.Option("--config", "-c", envvar="BLACKSTART_CONFIG", help="Configuration file.")
+    ] = DEFAULT_CONFIG,
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the Prometheus format.")] = False,
+) -> None:
+    """Show what the links count, for Prometheus."""
+    links = ask(load(config).gateway.state_dir, "metrics")
+    text = json.dumps(links, indent=2) + "\n" if as_json else prometheus_text(links)
+    if out is None:
+        print(text, end="")
+        return
+    part = out.with_name(f"{out.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(out)
+    except OSError as err:
+        raise BadInput(f"{out}: cannot be written: {err.strerror}") from err
+
+
+def prometheus_text(links: Mapping[str, Mapping[str, float]]) -> str:
+    """One line per link and metric, each metric with its type; names that end in _total only ever grow."""
+    lines = []
+    for metric in sorted({name for metrics in links.values() for name in metrics}):
+        lines.append(f"# TYPE {PREFIX}{metric} {'counter' if metric.endswith('_total') else 'gauge'}")
+        lines += [
+            f'{PREFIX}{metric}{{link="{link}"}} {metrics[metric]:.12g}'
+            for link, metrics in sorted(links.items())
+            if metric in metrics
+        ]
+    return "\n".join(lines) + "\n"
