@@ -12,12 +12,10 @@ from typing import Annotated
 import typer
 
 from drivers.errors import BadInput
-from gateway.config import load
-from gateway.control import ask
+from gateway.cli_print import DEFAULT_CONFIG, ConfigOption, JsonOption, ask
 
 __all__ = ("prometheus_text", "register_metrics")
 
-DEFAULT_CONFIG = Path("/etc/blackstart/blackstart.toml")
 PREFIX = "blackstart_link_"
 
 
@@ -27,14 +25,12 @@ def register_metrics(app: typer.Typer) -> None:
 
 
 def _metrics(
-    config: Annotated[
-        Path, typer.Option("--config", "-c", envvar="BLACKSTART_CONFIG", help="Configuration file.")
-    ] = DEFAULT_CONFIG,
+    config: ConfigOption = DEFAULT_CONFIG,
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the Prometheus format.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show what the links count, for Prometheus."""
-    links = ask(load(config).gateway.state_dir, "metrics")
+    links = ask(config, "metrics")
     text = json.dumps(links, indent=2) + "\n" if as_json else prometheus_text(links)
     if out is None:
         print(text, end="")
