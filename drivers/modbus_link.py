@@ -17,6 +17,7 @@ from drivers.templates import Check, Template, WordOrder, load_template
 __all__ = ("ModbusDevice", "ModbusLinkConfig", "ModbusTls", "SerialLine", "link_conflicts")
 
 MAX_DEVICES = 247  # unit ids that a line can hold
+TIMEOUT_ALLOWED_S = 1.0  # also where polls are closer: a busy device must not cost its link; late ticks are skipped
 TLS_PORT = 802  # assigned to Modbus security
 BITS_PER_CHARACTER = 11  # start, eight data, parity and stop, or two stops
 RTU_PROTOCOLS = ("modbus_rtu", "modbus_rtu_tcp")
@@ -113,7 +114,7 @@ class ModbusLinkConfig(Frozen):
             raise ValueError("modbus_tls needs the table tls, and no other protocol has it")
         if self.rtu and not self.sole_master:
             raise ValueError("RTU needs sole_master = true: say so where no other master asks on this line")
-        if self.timeout_s > self.poll_period_s:
+        if self.timeout_s > max(self.poll_period_s, TIMEOUT_ALLOWED_S):
             raise ValueError(f"timeout_s = {self.timeout_s:g} is longer than poll_period_s = {self.poll_period_s:g}")
         return self
 
