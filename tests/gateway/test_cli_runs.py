@@ -19,7 +19,6 @@ from gateway.run_views import RunViews
 from journal import Journal
 from journal.engine import Engine, RunFailed, checkpoint, services, settle, wait_for, workflow
 
-
 pytestmark = pytest.mark.may_block  # the daemon serves its socket from the start; here within a test
 PASSES_MAX = 1000
 
