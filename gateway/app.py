@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 from drivers.base import Clock, Source
 from drivers.by_exception import ByException
@@ -39,9 +40,11 @@ from gateway.views import Views
 from gateway.watchdog import Heartbeats, notify
 from journal import Journal
 from journal.engine import Engine, StepObserver, decode
-from models.anomaly import AnomalyModel
 from models.core import Core
 from models.findings import Finding
+
+if TYPE_CHECKING:  # its onnxruntime costs 30 MB, which a gateway without anomaly models need not have
+    from models.anomaly import AnomalyModel
 
 __all__ = ("run_gateway",)
 
@@ -219,7 +222,7 @@ class _Daemon:
 
     def _hard_agents(self, journal: Journal, book: AlarmBook) -> dict[str, HardAgent]:
         config = self._config
-        models = {item.asset: AnomalyModel.load(item.file, asset_id=item.asset) for item in config.anomaly_model}
+        models = _anomaly_models(config)
         points = [point for poller in self._pollers for point in poller.source.points]
         agents = {}
         for asset in config.asset:
@@ -243,6 +246,14 @@ class _Daemon:
         for poller in self._pollers:
             if asset_id in poller.assets:
                 poller.boost(for_s / self._config.gateway.time_factor)
+
+
+def _anomaly_models(config: Config) -> "dict[str, AnomalyModel]":
+    if not config.anomaly_model:
+        return {}
+    from models.anomaly import AnomalyModel  # noqa: PLC0415 - see above: 30 MB
+
+    return {item.asset: AnomalyModel.load(item.file, asset_id=item.asset) for item in config.anomaly_model}
 
 
 def _sources(config: Config, clock: Clock) -> Iterable[Source]:

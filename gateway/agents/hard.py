@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 from uuid import NAMESPACE_URL, uuid5
 
 from drivers.base import Clock, Point, Quality, Sample
@@ -16,10 +16,12 @@ from drivers.errors import BadInput
 from gateway.agents.rules import HOT_SPOT_CALCULATED, LOAD, TOP_OIL, Rule, Sight, rules_for
 from gateway.agents.twin import ThermalTwin
 from gateway.alarms import Judgement, TimeSource
-from models.anomaly import AnomalyModel
 from models.asset import Asset
 from models.features import Cycle, CycleDetector, Window, measured_value
 from models.findings import EvidenceSample, Fact, Family, Finding, Severity
+
+if TYPE_CHECKING:  # its onnxruntime costs 30 MB, which a gateway without anomaly models need not have
+    from models.anomaly import AnomalyModel
 
 __all__ = ("HardAgent",)
 
@@ -76,7 +78,7 @@ class HardAgent:
         points: Iterable[Point],
         clock: Clock,
         *,
-        model: AnomalyModel | None = None,
+        model: "AnomalyModel | None" = None,
         time_factor: float = 1.0,
         clear_after_cycles: int = 20,
         lost_delay_s: float = 30.0,

@@ -8,15 +8,17 @@ changes.  Rules hold no state of their own.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from models.anomaly import AnomalyModel
 from models.asset import Asset, Nameplate
 from models.dga.consensus import diagnose
 from models.features import Window, reliable_gases
 from models.findings import Fact, Family, Severity
 from models.sf6 import assess
 from models.thermal import ageing_rate, overheating
+
+if TYPE_CHECKING:  # its onnxruntime costs 30 MB, which a gateway without anomaly models need not have
+    from models.anomaly import AnomalyModel
 
 __all__ = ("GasRule", "PressureRule", "Rule", "Sight", "TemperatureRule", "UnusualRule", "rules_for")
 
@@ -186,7 +188,7 @@ class PressureRule:
 class UnusualRule:
     """PCA T² and Q of the asset's own commissioning model."""
 
-    model: AnomalyModel
+    model: "AnomalyModel"
     definition: str = "Anomaly"
     trigger: str = "SIML.H2ppm"
     lasts_cycles: int = UNUSUAL_CYCLES
@@ -225,7 +227,7 @@ def _hot_spot_rule(nameplate: Nameplate, indicators: Sequence[str]) -> Temperatu
     return TemperatureRule(nameplate, "HotSpotHigh", TOP_OIL, HOT_SPOT_CALCULATED)
 
 
-def rules_for(asset: Asset, indicators: Sequence[str], model: AnomalyModel | None, day: timedelta) -> list[Rule]:
+def rules_for(asset: Asset, indicators: Sequence[str], model: "AnomalyModel | None", day: timedelta) -> list[Rule]:
     """The rules that this asset's points can feed."""
     candidates: list[Rule] = [
         GasRule(asset.nameplate, day),
