@@ -9,10 +9,10 @@ export PYTHON CORE
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup fix check demo kill bench peers lock wheel clean
+.PHONY: help setup fix check demo kill bench bench-io peers lock wheel clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo 'CORE=off with any of them leaves the reasoning core (llama.cpp) out.'
 
 setup: ## install everything into .venv and do nothing else
@@ -37,7 +37,16 @@ kill: setup ## the long tests: power cuts and kills
 	$(BIN)/python -m pytest -m slow
 
 bench: setup ## every program in benchmarks/, each writes one JSON
-	@set -e; for program in $(wildcard benchmarks/*.py); do echo "$$program"; $(BIN)/python $$program; done
+	@set -e; for program in $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)); do \
+	  echo "$$program"; $(BIN)/python -m benchmarks.$$program; done
+
+bench-io: setup .venv-thingsboard/.installed ## field I/O beside bare loops and thingsboard-gateway (make peers first)
+	@$(BIN)/python -m benchmarks.io
+
+.venv-thingsboard/.installed: requirements/thingsboard.lock # the peer pins libraries that differ from ours
+	$(PYTHON) -m venv --clear .venv-thingsboard
+	.venv-thingsboard/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
 
 peers: ## install what the tests like to have from Debian (needs root; says what is missing, never fails)
 	@tools/peers.sh
@@ -48,6 +57,7 @@ lock: $(UV) ## pin all dependencies anew (UPGRADE=1: to their latest versions)
 	$(LOCK) requirements/build.in -c requirements/dev.lock -o requirements/build.lock
 	$(LOCK) requirements/core.in -c requirements/dev.lock -o requirements/core.lock
 	$(LOCK) requirements/model.in --no-deps -o requirements/model.lock
+	$(LOCK) requirements/thingsboard.in -o requirements/thingsboard.lock
 
 $(UV):
 	$(PYTHON) -m venv .venv-lock
@@ -57,5 +67,5 @@ wheel: setup ## build dist/blackstart-*.whl
 	$(BIN)/python -m hatchling build -t wheel
 
 clean: ## remove everything that the targets above have made
-	rm -rf .venv .venv-lock dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-lock .venv-thingsboard .peers dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
