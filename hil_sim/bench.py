@@ -49,7 +49,7 @@ class BenchPlan:
 class _Channel:
     """The simulator's lines: nobody commands it, and what it says is counted, not printed."""
 
-    over: asyncio.Event
+    finished: asyncio.Event
     ready: dict[str, Any] = field(default_factory=dict)
     is_ready: asyncio.Event = field(default_factory=asyncio.Event)
     dropped_count: int = 0
@@ -62,8 +62,8 @@ class _Channel:
             print(json.dumps({"event": event, **fields}), flush=True)
 
     async def commands(self) -> AsyncIterator[Mapping[str, Any]]:
-        while not self.over.is_set():
-            await self.over.wait()
+        while not self.finished.is_set():
+            await self.finished.wait()
             yield {"cmd": "stop"}
 
 
@@ -76,11 +76,14 @@ class Bench:
         self._script = sorted(plan.scenario.events, key=lambda event: event.at_s or 0.0)
         waiting = tuple(e.model_copy(update={"at_s": None, "trigger": "command"}) for e in plan.scenario.events)
         self._truth = Truth(plan.scenario)
-        self._over = asyncio.Event()
-        self._channel = _Channel(self._over)
+        self._due: list[Event] = []
+        self._over = asyncio.Event()  # the script has been played
+        self._finished = asyncio.Event()  # and the gateway has no power any more
+        self._channel = _Channel(self._finished)
         self._skew = timedelta(0)
         self._heard: list[Heard] = []
         self._online = asyncio.Event()
+        self._ended_s = 0.0
         self._zero_s: float | None = None  # simulated second at which the script began
         self._sim = Simulator(
             plan.scenario.model_copy(update={"events": waiting}),
@@ -99,9 +102,10 @@ class Bench:
         """
         began: list[float] = []
         await first_to_end(self._sim.run(), self._conduct(began))
-        loop_s = asyncio.get_running_loop().time()
-        wall_minus_loop_s = datetime.now(UTC).timestamp() - loop_s
-        result = score(self._truth, self._heard, began_s=began[0], ended_s=loop_s, wall_minus_loop_s=wall_minus_loop_s)
+        wall_minus_loop_s = datetime.now(UTC).timestamp() - asyncio.get_running_loop().time()
+        result = score(
+            self._truth, self._heard, began_s=began[0], ended_s=self._ended_s, wall_minus_loop_s=wall_minus_loop_s
+        )
         (self._plan.out / "score.json").write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
         (self._plan.out / "score.txt").write_text(result.as_text() + "\n", encoding="utf-8")
         return result
@@ -117,21 +121,28 @@ class Bench:
         try:
             await self._power("on")
             try:
-                async with asyncio.timeout(self._plan.online_within_s):
-                    await self._online.wait()
-            except TimeoutError as err:
-                raise SimError(f"no gateway came online within {self._plan.online_within_s:g} s") from err
-            began.append(asyncio.get_running_loop().time())
-            print(json.dumps({"event": "online"}), flush=True)
-            await self._over.wait()
+                await self._until_over(began)
+            finally:
+                await self._power("off")
         finally:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
-            await self._power("off")
+        self._finished.set()
+
+    async def _until_over(self, began: list[float]) -> None:
+        try:
+            async with asyncio.timeout(self._plan.online_within_s):
+                await self._online.wait()
+        except TimeoutError as err:
+            raise SimError(f"no gateway came online within {self._plan.online_within_s:g} s") from err
+        began.append(asyncio.get_running_loop().time())
+        print(json.dumps({"event": "online"}), flush=True)
+        await self._over.wait()
+        self._ended_s = asyncio.get_running_loop().time()
 
     def _hear(self, heard: Heard) -> None:
         own = heard.topic.startswith(f"blackstart/{GATEWAY_ID}/")
-        if not own or len(self._heard) >= HEARD_MAX:
+        if self._over.is_set() or not own or len(self._heard) >= HEARD_MAX:
             return
         self._heard.append(heard)
         if heard.topic.endswith("/status") and heard.content and heard.content.get("online") is True:

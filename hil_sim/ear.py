@@ -56,6 +56,8 @@ class Ear:
             timeout=2 * KEEPALIVE_S,
             max_queued_incoming_messages=10_000,
         )
+        # aiomqtt keeps the end of the connection in a future that nobody awaits here: look, or asyncio complains.
+        client._disconnected.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # noqa: SLF001
         async with client:
             await client.subscribe(TOPICS, qos=1)
             self.connections += 1

@@ -96,6 +96,7 @@ class Truth:
     masks: list[Mask] = field(default_factory=list)
     near: dict[tuple[str, str], float] = field(default_factory=dict)  # since when an alarm would not be wrong
     shown: dict[str, deque[Shown]] = field(default_factory=dict)
+    _broken: dict[str, set[str]] = field(default_factory=dict)  # asset -> which of its ways to the gateway
 
     def happened(self, event: Event, at_s: float) -> None:
         """An event has begun."""
@@ -106,10 +107,11 @@ class Truth:
                 self._end(event.asset, "DgaFault", at_s)
                 self._begin(event.asset, "DgaFault", at_s, event.id, event.fault)
             case DeviceEvent() | LinkEvent() | WireEvent():
-                self._impaired(event.asset, event, at_s, over=event.kind in {"device_up", "link_thaw", "wire_ok"})
+                over = event.kind in {"device_up", "link_thaw", "wire_ok"}
+                self._impaired(event.asset, "devices", event, at_s, over=over)
             case SiteEvent(kind="opcua_down" | "opcua_up"):
                 for transformer in self.scenario.transformers:
-                    self._impaired(transformer.id, event, at_s, over=event.kind == "opcua_up")
+                    self._impaired(transformer.id, "server", event, at_s, over=event.kind == "opcua_up")
             case SiteEvent():
                 self._mask("", event.kind, at_s)
             case _:
@@ -155,15 +157,21 @@ class Truth:
         elif excess < -margin:
             self._end(asset, definition, at_s)
 
-    def _impaired(self, asset: str, event: Event, at_s: float, *, over: bool) -> None:
+    def _impaired(self, asset: str, way: str, event: Event, at_s: float, *, over: bool) -> None:
+        """One of the ways on which an asset is seen breaks or is mended; it is seen in full when all are whole."""
+        broken = self._broken.setdefault(asset, set())
         if over:
+            broken.discard(way)
+        elif way not in broken:
+            broken.add(way)
+            self.masks.append(Mask(asset, at_s, way))
+        for mask in self.masks:
+            if mask.asset == asset and mask.ended_s is None and mask.why not in broken:
+                mask.ended_s = at_s
+        if not broken:
             self._end(asset, LOST, at_s)
-            for mask in self.masks:
-                if mask.asset == asset and mask.ended_s is None:
-                    mask.ended_s = at_s
         elif self._open(asset, LOST) is None:
             self._begin(asset, LOST, at_s, event.id)
-            self.masks.append(Mask(asset, at_s, event.kind))
 
     def _mask(self, asset: str, kind: str, at_s: float) -> None:
         what, _, state = kind.rpartition("_")

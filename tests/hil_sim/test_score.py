@@ -200,3 +200,14 @@ def test_a_late_alarm_of_one_failure_is_not_taken_for_the_next(run: Run) -> None
     result = run.score()
     assert [case.outcome for case in result.conditions] == ["lost", "detected"]
     assert (result.lost, result.duplicates) == (1, 0)
+
+
+def test_two_failures_of_one_asset_at_a_time_are_one_condition(run: Run) -> None:
+    run.event(10, kind="opcua_down")
+    run.event(20, kind="device_down", asset="T1")
+    run.event(30, kind="opcua_up")
+    run.event(60, kind="device_up", asset="T1")
+    run.alarm(13, definition="MeasurementLost", code="MeasurementLost")
+    result = run.score()
+    assert [(case.began_s, case.ended_s, case.outcome) for case in result.conditions] == [(10.0, 60.0, "detected")]
+    assert result.clean
