@@ -64,6 +64,7 @@ class Score:
     offline_noticed_s: list[float] = field(default_factory=list)
     conditions: list[Judged] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    timeline: list[str] = field(default_factory=list)  # what was heard, for whoever looks into a problem
 
     @property
     def clean(self) -> bool:
@@ -122,6 +123,7 @@ def score(truth: Truth, heard: Sequence[Heard], *, began_s: float, ended_s: floa
     result = Score(seconds=ended_s - began_s, plant_days=(ended_s - began_s) * truth.scenario.time_factor / 86_400)
     alarms = _alarms(heard, result)
     result.alarms, result.messages = len(alarms), len(heard)
+    result.timeline = [_line(message, began_s) for message in heard]
     explained: set[int] = set()
     for condition in truth.conditions:
         _judge(truth, condition, alarms, explained, ended_s, result)
@@ -140,6 +142,12 @@ def score(truth: Truth, heard: Sequence[Heard], *, began_s: float, ended_s: floa
         case.began_s = round(case.began_s - began_s, 3)
         case.ended_s = None if case.ended_s is None else round(case.ended_s - began_s, 3)
     return result
+
+
+def _line(message: Heard, began_s: float) -> str:
+    content = message.content or {}
+    told = [str(content[key]) for key in ("asset_id", "definition", "code", "active_state", "online") if key in content]
+    return f"{message.at_s - began_s:.2f} {content.get('message_id', message.topic)} {' '.join(told)}"
 
 
 def _alarms(heard: Sequence[Heard], result: Score) -> list[_Alarm]:
