@@ -7,9 +7,10 @@ polls takes a quarter of an hour.  The day runs with `make kill`, a minute of fa
 import asyncio
 import gc
 import json
+import logging
 import statistics
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -151,7 +152,7 @@ def _sources(ready: dict[str, Any]) -> list[tuple[ModbusSource | OpcuaSource, fl
 
 
 @pytest.fixture
-def start_plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+def start_plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Any]]:
     # Six connects in an accelerated minute are six in 0.6 s.
     monkeypatch.setattr(poller_module, "CONNECTS_PER_MINUTE_MAX", 600)
 
@@ -186,7 +187,9 @@ def start_plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[],
             process.terminate()
             await process.wait()
 
-    return start
+    logging.disable(logging.CRITICAL)  # pytest keeps every record, and with it frames: a growth that is not ours
+    yield start
+    logging.disable(logging.NOTSET)
 
 
 async def _soak(plant: Plant, more: Callable[[Sequence[Weight]], bool]) -> list[Weight]:
