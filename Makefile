@@ -9,7 +9,7 @@ export PYTHON CORE
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup fix check demo kill crash-all powercut pythons bench bench-journal peers lock wheel clean
+.PHONY: help setup fix check demo kill crash-all powercut pythons bench bench-io bench-journal peers lock wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,7 +46,16 @@ powercut: setup ## power cuts on a real file system (needs root and qemu; says w
 	$(BIN)/python -m pytest -m powercut -s
 
 bench: setup ## every program in benchmarks/, each writes one JSON
-	@set -e; for program in $(wildcard benchmarks/*.py); do echo "$$program"; $(BIN)/python $$program; done
+	@set -e; for program in $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)); do \
+	  echo "$$program"; $(BIN)/python -m benchmarks.$$program; done
+
+bench-io: setup .venv-thingsboard/.installed ## field I/O beside bare loops and thingsboard-gateway (make peers first)
+	@$(BIN)/python -m benchmarks.io
+
+.venv-thingsboard/.installed: requirements/thingsboard.lock # the peer pins libraries that differ from ours
+	$(PYTHON) -m venv --clear .venv-thingsboard
+	.venv-thingsboard/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
 
 bench-journal: setup .venv-bench/.made ## the journal beside DBOS, DuckDB and a bare append (FULL=1: with 10^7 rows)
 	$(BIN)/python -m benchmarks.durable $(if $(filter-out 0,$(FULL)),--full)
@@ -66,6 +75,7 @@ lock: $(UV) ## pin all dependencies anew (UPGRADE=1: to their latest versions)
 	$(LOCK) requirements/core.in -c requirements/dev.lock -o requirements/core.lock
 	$(LOCK) requirements/model.in --no-deps -o requirements/model.lock
 	$(LOCK) requirements/bench.in -o requirements/bench.lock
+	$(LOCK) requirements/thingsboard.in -o requirements/thingsboard.lock
 
 $(UV):
 	$(PYTHON) -m venv .venv-lock
@@ -75,6 +85,6 @@ wheel: setup ## build dist/blackstart-*.whl
 	$(BIN)/python -m hatchling build -t wheel
 
 clean: ## remove everything that the targets above have made
-	rm -rf .venv .venv-lock .venv-bench .venv-pythons .powercut dist \
+	rm -rf .venv .venv-lock .venv-bench .venv-thingsboard .venv-pythons .powercut .peers dist \
 	  .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -67,6 +67,7 @@ PEER_FAILURES = (
     LookupError,
     TypeError,
     AttributeError,
+    AssertionError,  # asyncua, where a server cuts the line while the channel is opened
 )
 
 # Answers that repeating the same request will not change.

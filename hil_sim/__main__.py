@@ -1,7 +1,8 @@
-"""The simulator's command line: `python -m hil_sim run | replay-dga | replay-ett | commission`.
+"""The simulator's command line: `python -m hil_sim run | bench | replay-dga | replay-ett | commission`.
 
 Event lines go to standard output, commands come in on standard input, complaints go to standard error.
-Exit codes: 0 played to the end, 78 the scenario, the data or a socket is wrong.
+Exit codes: 0 played to the end, 1 the gateway on the bench was not clean, 78 the scenario, the data or a socket is
+wrong.
 """
 
 import argparse
@@ -14,15 +15,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from hil_sim.bench import STATE_DIR, Bench, BenchPlan
 from hil_sim.commission import write_commissioning
 from hil_sim.control import Simulator, first_to_end
+from hil_sim.draw import drawn
 from hil_sim.errors import SimError
 from hil_sim.lines import Lines
 from hil_sim.replay import DgaReplay, EttReplay
-from hil_sim.scenario import MAX_UNIT_ID, load_scenario
+from hil_sim.scenario import MAX_UNIT_ID, Scenario, SiteEvent, load_scenario
 
 __all__ = ("main",)
 
+EXIT_NOT_CLEAN = 1
 EXIT_MISCONFIGURED = 78  # EX_CONFIG of sysexits.h
 MIN_CYCLE_S = 0.02  # below, a client cannot see each cycle
 
@@ -53,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--broker", action="store_true", help="also run an MQTT 5 broker")
     run.add_argument("--ready-file", type=Path, help="write the ready line to this file as well")
     run.set_defaults(action=_run)
+    _add_bench(commands.add_parser("bench", help="play a scenario for a gateway on another host, and score it"))
     dga = commands.add_parser("replay-dga", help="play rows of a dissolved-gas CSV through simulated gas monitors")
     dga.add_argument("--csv", type=Path, required=True, help="columns H2, CH4, C2H6, C2H4, C2H2 in uL/L")
     dga.add_argument("--rows", type=_integer(1, 1_000_000), required=True)
@@ -74,6 +79,56 @@ def _parser() -> argparse.ArgumentParser:
     commission.add_argument("--out", type=Path, required=True)
     commission.set_defaults(action=_commission)
     return parser
+
+
+def _add_bench(bench: argparse.ArgumentParser) -> None:
+    bench.add_argument("scenario", metavar="SCENARIO", help="a shipped name (bench-*) or a TOML file")
+    bench.add_argument("--bind", required=True, metavar="ADDRESS", help="this host's address on the bench's network")
+    bench.add_argument("--out", type=Path, default=Path(), help="folder for blackstart.toml, score.json and score.txt")
+    bench.add_argument("--first-port", type=_integer(1, 65_000), default=15_020)
+    bench.add_argument("--broker", type=_host_port, metavar="HOST:PORT", help="default: a broker of the bench's own")
+    bench.add_argument("--power-cmd", default="", metavar="COMMAND", help="called with `on` or `off` behind it")
+    bench.add_argument("--state-dir", default=STATE_DIR, help="where the gateway keeps its state")
+    bench.add_argument("--online-within-s", type=_integer(1, 86_400), default=600)
+    bench.add_argument("--seed", type=_integer(0, 2**31), help="draw the script from this seed")
+    bench.add_argument("--failures", type=_integer(1, 200), default=10, help="how many, with --seed")
+    bench.set_defaults(action=_bench)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    scenario = load_scenario(options.scenario)
+    if options.seed is not None:
+        scenario = drawn(scenario, options.seed, options.failures, power=bool(options.power_cmd))
+    _check_bench(scenario, options)
+    plan = BenchPlan(
+        scenario=scenario,
+        bind=options.bind,
+        out=options.out,
+        first_port=options.first_port,
+        broker=options.broker,
+        power_cmd=options.power_cmd,
+        state_dir=options.state_dir,
+        online_within_s=options.online_within_s,
+    )
+
+    async def run() -> int:
+        result = await Bench(plan).run()
+        print(result.as_text())
+        return 0 if result.clean else EXIT_NOT_CLEAN
+
+    return asyncio.run(run())
+
+
+def _check_bench(scenario: Scenario, options: argparse.Namespace) -> None:
+    kinds = {event.kind for event in scenario.events if isinstance(event, SiteEvent)}
+    if any(event.at_s is None for event in scenario.events):
+        raise SimError("on the bench each event needs at_s: nobody gives commands")
+    if kinds & {"power_off", "power_on"} and not options.power_cmd:
+        raise SimError("this script switches the gateway's power: give --power-cmd")
+    if kinds & {"broker_down", "broker_up"} and options.broker:
+        raise SimError("this script stops the broker, so that it must be the bench's own: leave --broker out")
+    if not options.out.is_dir():
+        raise SimError(f"--out {options.out}: no such folder")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -131,6 +186,11 @@ async def _play_until_signal(build: Callable[[Lines], Player]) -> None:
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _host_port(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host, _integer(1, 65_535)(port)
 
 
 def _integer(low: int, high: int) -> Callable[[str], int]:

@@ -1,4 +1,4 @@
-"""An MQTT 5 broker on a free loopback port: rumqttd from the package iotcore, in a child process.
+"""An MQTT 5 broker, by default on a free loopback port: rumqttd from the package iotcore, in a child process.
 
 The child ends when this process ends, however that happens: it watches a pipe that only we hold open.
 Called by `hil_sim.control` and by tests.
@@ -43,13 +43,13 @@ dynamic_filters = true
 class LoopbackBroker:
     """One broker; retained messages live in its memory, so that they die with it."""
 
-    def __init__(self) -> None:
-        """Choose a free port and write the configuration into a folder of its own."""
+    def __init__(self, *, host: str = HOST, port: int = 0) -> None:
+        """Write the configuration into a folder of its own; port 0 takes one that is free."""
         self._folder = tempfile.TemporaryDirectory(prefix="blackstart-broker-")
-        self.host = HOST
-        self.port = _free_port()
+        self.host = host
+        self.port = port or _free_port(host)
         config = Path(self._folder.name) / "rumqttd.toml"
-        config.write_text(CONFIG.format(host=HOST, port=self.port), encoding="ascii")
+        config.write_text(CONFIG.format(host=host, port=self.port), encoding="ascii")
         self._broker = Broker(config_path=str(config))
 
     @property
@@ -62,7 +62,7 @@ class LoopbackBroker:
         try:
             await asyncio.to_thread(self._broker.start, START_TIMEOUT_S)
         except (OSError, RuntimeError) as err:
-            raise SimError(f"the MQTT broker does not start on {HOST}:{self.port}: {err}") from err
+            raise SimError(f"the MQTT broker does not start on {self.host}:{self.port}: {err}") from err
 
     async def stop(self) -> None:
         """End the child at once; clients see their connections cut."""
@@ -74,7 +74,7 @@ class LoopbackBroker:
         self._folder.cleanup()
 
 
-def _free_port() -> int:
+def _free_port(host: str) -> int:
     with socket.socket() as probe:
-        probe.bind((HOST, 0))
+        probe.bind((host, 0))
         return int(probe.getsockname()[1])

@@ -7,24 +7,23 @@ Called by `hil_sim.__main__`.
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from drivers.base import Frozen
 from hil_sim.broker import LoopbackBroker
 from hil_sim.errors import SimError
-from hil_sim.lines import Lines
-from hil_sim.modbus_plc import MAPS, ModbusPlc
+from hil_sim.modbus_plc import HOST, MAPS, ModbusPlc
 from hil_sim.opcua_plc import NAMESPACE_URI, OpcuaPlc
 from hil_sim.physics.gassing import GASES
-from hil_sim.scenario import DeviceEvent, Scenario
+from hil_sim.scenario import DeviceEvent, LinkEvent, Scenario, SiteEvent
 from hil_sim.substation import PLANT_POINTS, DeviceCycle, Happening, Substation, Tick
 
-__all__ = ("Simulator", "first_to_end")
+__all__ = ("Channel", "Simulator", "first_to_end")
 
 OPCUA_NAME = "opcua"  # the plant's own server dies and returns by this device name
 MAX_LAG_TICKS = 10  # behind by more, real time has moved on (a suspended box): pace anew instead of racing after it
@@ -54,29 +53,60 @@ Command: TypeAlias = Annotated[Trigger | DeviceCommand | PlainCommand, Field(dis
 COMMAND: TypeAdapter[Trigger | DeviceCommand | PlainCommand] = TypeAdapter(Command)
 
 
+class Channel(Protocol):
+    """Where events go and commands come from."""
+
+    dropped_count: int
+
+    def emit(self, event: str, **fields: Any) -> None:
+        """Say something."""
+        ...
+
+    def commands(self) -> AsyncIterator[Mapping[str, Any]]:
+        """Commands, until the simulator shall end."""
+        ...
+
+
 class Simulator:
     """One substation on sockets."""
 
     def __init__(
         self,
         scenario: Scenario,
-        lines: Lines,
+        lines: Channel,
         *,
         now: Callable[[], datetime],
         with_broker: bool = False,
         ready_file: Path | None = None,
+        host: str = HOST,
+        first_port: int = 0,
+        watch: Callable[[Tick], Awaitable[None]] | None = None,
     ) -> None:
-        """Nothing listens yet; `now` gives the wall time that the OPC UA server stamps."""
+        """Nothing listens yet; `now` gives the wall time that the OPC UA server stamps.
+
+        With `first_port` the devices listen there and behind it, then the OPC UA server, then the broker; without,
+        wherever a port is free.  `watch` sees each tick after its values are shown.
+        """
         self._scenario = scenario
         self._lines = lines
         self._ready_file = ready_file
         self._substation = Substation(scenario)
-        self._plcs = {d.name: ModbusPlc({d.unit_id: MAPS[d.template]}) for d in scenario.devices}
+        self._watch = watch
+        devices = scenario.devices
+        ports = [first_port + index if first_port else 0 for index in range(len(devices) + 2)]
+        self._plcs = {
+            d.name: ModbusPlc({d.unit_id: MAPS[d.template]}, host=host, port=port)
+            for d, port in zip(devices, ports[:-2], strict=True)
+        }
         points = {
             f"{t.id}/{indicator}": unit for t in scenario.transformers for indicator, unit in PLANT_POINTS.items()
         }
-        self._opcua = OpcuaPlc(points, now)
-        self._broker = LoopbackBroker() if with_broker else None
+        self._opcua = OpcuaPlc(points, now, host=host, port=ports[-2])
+        self._broker = LoopbackBroker(host=host, port=ports[-1]) if with_broker else None
+
+    def trigger(self, event_id: str) -> None:
+        """Let an event of the script begin at the next tick.  Raises SimError for one that waits for no command."""
+        self._substation.trigger(event_id)
 
     async def run(self) -> None:
         """Start everything, say `ready`, and play until the input ends or a stop comes.
@@ -99,6 +129,7 @@ class Simulator:
 
     async def _close(self) -> None:
         for plc in self._plcs.values():
+            plc.thaw()
             await plc.stop()
         await self._opcua.stop()
         if self._broker is not None:
@@ -145,7 +176,8 @@ class Simulator:
 
     async def _show(self, tick: Tick) -> None:
         for cycle in tick.cycles:
-            self._plcs[cycle.device.name].show(cycle.device.unit_id, cycle.channels, wire=cycle.wire)
+            if cycle.wire != "frozen":
+                self._plcs[cycle.device.name].show(cycle.device.unit_id, cycle.channels, wire=cycle.wire)
         await self._opcua.show(tick.plant)
 
     async def _tell(self, tick: Tick) -> None:
@@ -153,15 +185,30 @@ class Simulator:
             await self._begin(happening)
         for cycle in tick.cycles:
             self._report(cycle, tick.time_s)
+        if self._watch is not None:
+            await self._watch(tick)
 
     async def _begin(self, happening: Happening) -> None:
         event = happening.event
         extra = {"source": event.source} if event.source else {}
         self._lines.emit("started", id=event.id, asset=event.asset, kind=event.kind, sim_s=happening.time_s, **extra)
-        if isinstance(event, DeviceEvent):
-            for device in self._scenario.devices:
-                if device.asset == event.asset:
-                    await self._set_device(device.name, up=event.kind == "device_up")
+        names = [device.name for device in self._scenario.devices if device.asset == event.asset]
+        match event:
+            case DeviceEvent():
+                for name in names:
+                    await self._set_device(name, up=event.kind == "device_up")
+            case LinkEvent():
+                for name in names:
+                    plc = self._plcs[name]
+                    (plc.freeze if event.kind == "link_freeze" else plc.thaw)()
+            case SiteEvent(kind="broker_down"):
+                await self._need_broker().stop()
+            case SiteEvent(kind="broker_up"):
+                await self._need_broker().start()
+            case SiteEvent(kind="opcua_down" | "opcua_up"):
+                await self._set_device(OPCUA_NAME, up=event.kind == "opcua_up")
+            case _:
+                pass  # the substation, or whoever watches, has dealt with it
 
     def _report(self, cycle: DeviceCycle, time_s: float) -> None:
         """Tell the truth of a gas analysis, whatever the wire makes of it; other devices renew too often to tell."""

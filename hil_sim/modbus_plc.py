@@ -118,13 +118,15 @@ def _put(registers: list[int], offset: int, value: float, wire: str) -> None:
 class ModbusPlc:
     """One Modbus TCP server with one or more units; it can die and come back at the same port."""
 
-    def __init__(self, units: Mapping[int, RegisterMap]) -> None:
-        """One register map per unit id (1…247)."""
+    def __init__(self, units: Mapping[int, RegisterMap], *, host: str = HOST, port: int = 0) -> None:
+        """One register map per unit id (1…247); port 0 takes any that is free."""
         self._maps = dict(units)
         self._banks = {unit_id: _encode_nothing(register_map) for unit_id, register_map in units.items()}
         self._server: ModbusTcpServer | None = None
-        self.host = HOST
-        self.port = 0
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self.host = host
+        self.port = port
 
     @property
     def running(self) -> bool:
@@ -136,14 +138,22 @@ class ModbusPlc:
         if self._server is not None:
             return
         devices = [self._sim_device(unit_id, register_map) for unit_id, register_map in self._maps.items()]
-        server = self._server = ModbusTcpServer([*devices, _nobody()], address=(HOST, self.port))
+        server = self._server = ModbusTcpServer([*devices, _nobody()], address=(self.host, self.port))
         try:
             await server.serve_forever(background=True)
         except RuntimeError as err:
             self._server = None
-            raise SimError(f"cannot listen on {HOST}:{self.port}") from err
+            raise SimError(f"cannot listen on {self.host}:{self.port}") from err
         assert isinstance(server.transport, asyncio.Server), "a listening TCP server holds asyncio's server object"
         self.port = server.transport.sockets[0].getsockname()[1]
+
+    def freeze(self) -> None:
+        """Take requests and answer none, until `thaw`."""
+        self._flowing.clear()
+
+    def thaw(self) -> None:
+        """Answer again, what has been asked meanwhile too."""
+        self._flowing.set()
 
     async def stop(self) -> None:
         """Close the listener and cut every connection."""
@@ -175,7 +185,8 @@ class ModbusPlc:
         registers: list[int],
         _written: list[int] | list[bool] | None,
     ) -> ExcCodes | None:
-        """Fill the server's registers for this very request; nothing awaits between here and the reply's slice."""
+        """Fill the server's registers for this request; behind the gate nothing awaits before the reply's slice."""
+        await self._flowing.wait()
         if function_code != READ_HOLDING_REGISTERS:
             return ExcCodes.ILLEGAL_FUNCTION
         bank = self._banks[unit_id]

@@ -38,10 +38,13 @@ class PlantPoint:
 class OpcuaPlc:
     """One OPC UA server without security (loopback); it can die and come back at the same port."""
 
-    def __init__(self, points: Mapping[str, str], now: Callable[[], datetime]) -> None:
-        """Units by node identifier, and where the wall time comes from."""
+    def __init__(
+        self, points: Mapping[str, str], now: Callable[[], datetime], *, host: str = HOST, port: int = 0
+    ) -> None:
+        """Units by node identifier, and where the wall time comes from; port 0 takes any that is free."""
         self.points = tuple(PlantPoint(node, unit) for node, unit in points.items())
         self._now = now
+        self._host, self._port = host, port
         self._server = Server()
         self._node_ids: dict[str, ua.NodeId] = {}
         self.running = False
@@ -50,13 +53,13 @@ class OpcuaPlc:
     def url(self) -> str:
         """Where clients find the server, once started."""
         port = self._server.bserver.port if self._server.bserver else 0
-        return f"opc.tcp://{HOST}:{port}/blackstart/"
+        return f"opc.tcp://{self._host}:{port}/blackstart/"
 
     async def start(self) -> None:
         """Build the address space and listen at a free port."""
         server = self._server
         await server.init()
-        server.set_endpoint(f"opc.tcp://{HOST}:0/blackstart/")
+        server.set_endpoint(f"opc.tcp://{self._host}:{self._port}/blackstart/")
         server.set_server_name("Blackstart simulated substation")
         server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
         namespace = ua.Int16(await server.register_namespace(NAMESPACE_URI))

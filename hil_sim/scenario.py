@@ -18,14 +18,18 @@ from hil_sim.errors import SimError
 from hil_sim.physics.profile import DailyProfile
 
 __all__ = (
+    "BenchSettings",
     "Breaker",
+    "ClockEvent",
     "Device",
     "DeviceEvent",
     "Event",
     "GasTarget",
     "GasesEvent",
     "LeakEvent",
+    "LinkEvent",
     "Scenario",
+    "SiteEvent",
     "ThermalEvent",
     "Transformer",
     "WireEvent",
@@ -133,15 +137,48 @@ class DeviceEvent(_Event):
     kind: Literal["device_down", "device_up"]
 
 
-class WireEvent(_Event):
-    """What the asset's devices put into their registers: NaN, the sentinel 0x8000, swapped words, or all well again."""
+class LinkEvent(_Event):
+    """The line to the asset's devices stands and carries nothing, as behind a radio that is gone; or flows again."""
 
-    kind: Literal["sentinel_nan", "sentinel_8000", "swap_words", "wire_ok"]
+    kind: Literal["link_freeze", "link_thaw"]
+
+
+class WireEvent(_Event):
+    """What the asset's devices put into their registers: NaN, 0x8000, swapped words, nothing new, or all well again."""
+
+    kind: Literal["sentinel_nan", "sentinel_8000", "swap_words", "frozen", "wire_ok"]
+
+
+class SiteEvent(_Event):
+    """What befalls the site and not one asset: the broker, the plant's OPC UA server, the gateway's supply."""
+
+    asset: Name = "site"
+    kind: Literal["broker_down", "broker_up", "opcua_down", "opcua_up", "power_off", "power_on"]
+
+
+class ClockEvent(_Event):
+    """The clock of the plant's OPC UA server goes wrong by this much; 0 mends it."""
+
+    asset: Name = "site"
+    kind: Literal["clock_skew"]
+    skew_s: float = Field(ge=-86_400 * 3650, le=86_400 * 3650)
 
 
 Event: TypeAlias = Annotated[
-    GasesEvent | ThermalEvent | LeakEvent | DeviceEvent | WireEvent, Field(discriminator="kind")
+    GasesEvent | ThermalEvent | LeakEvent | DeviceEvent | LinkEvent | WireEvent | SiteEvent | ClockEvent,
+    Field(discriminator="kind"),
 ]
+
+
+class BenchSettings(Frozen):
+    """How a gateway on the bench is set up and judged; real seconds but for `settle_s`."""
+
+    poll_period_s: float = Field(default=0.5, gt=0, le=60)
+    timeout_s: float = Field(default=0.3, gt=0, le=60)
+    lost_delay_s: float = Field(default=3.0, ge=0, le=3600, description="the gateway's measurement_lost_delay_s")
+    clear_after_cycles: int = Field(default=5, ge=1, le=1000)
+    allow_s: float = Field(default=10.0, gt=0, le=3600, description="later than this a detection is late")
+    settle_s: float = Field(default=72_000.0, ge=0, description="simulated seconds after the last event")
 
 
 class Scenario(Frozen):
@@ -158,6 +195,7 @@ class Scenario(Frozen):
     breakers: tuple[Breaker, ...] = ()
     devices: tuple[Device, ...] = ()
     events: tuple[Event, ...] = ()
+    bench: BenchSettings = BenchSettings()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -235,6 +273,8 @@ def _event_problems(scenario: Scenario) -> Iterable[str]:
     breakers = {asset.id for asset in scenario.breakers}
     watched = {device.asset for device in scenario.devices}
     for event in scenario.events:
+        if isinstance(event, SiteEvent | ClockEvent):
+            continue
         if isinstance(event, GasesEvent | ThermalEvent):
             fitting = transformers
         elif isinstance(event, LeakEvent):

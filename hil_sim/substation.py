@@ -17,12 +17,15 @@ from hil_sim.physics.sf6 import SF6Model, pressure_bara
 from hil_sim.physics.thermal import COOLING, ThermalModel, ThermalParameters
 from hil_sim.scenario import (
     Breaker,
+    ClockEvent,
     Device,
     DeviceEvent,
     Event,
     GasesEvent,
     LeakEvent,
+    LinkEvent,
     Scenario,
+    SiteEvent,
     ThermalEvent,
     Transformer,
     WireEvent,
@@ -146,8 +149,8 @@ class Substation:
             case WireEvent():
                 for state in self._devices:
                     state.wire = event.kind if state.device.asset == event.asset else state.wire
-            case DeviceEvent():
-                pass  # sockets are the caller's: it reads the happening
+            case DeviceEvent() | LinkEvent() | SiteEvent() | ClockEvent():
+                pass  # sockets and clocks are the caller's: it reads the happening
 
     def _advance(self, time_s: float) -> float:
         ambient_degc = self._ambient.next(time_s)

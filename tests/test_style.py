@@ -26,7 +26,7 @@ FENCES = {
     "onnx": ("models/training/*",),
     "pymodbus": ("drivers/modbus*.py", "hil_sim/modbus_plc.py"),
     "asyncua": ("drivers/opcua*.py", "hil_sim/opcua_plc.py"),
-    "aiomqtt": ("drivers/mqtt.py",),
+    "aiomqtt": ("drivers/mqtt.py", "hil_sim/ear.py"),
     "paho": ("drivers/mqtt.py",),
     "iotcore": ("hil_sim/broker.py",),
 }

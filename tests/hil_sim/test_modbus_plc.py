@@ -179,3 +179,13 @@ async def test_a_taken_port_is_named():
         with pytest.raises(SimError, match=f"cannot listen on 127.0.0.1:{plc.port}"):
             await second.start()
         assert not second.running
+
+
+async def test_a_frozen_line_takes_requests_and_answers_when_it_thaws():
+    async with serving({1: MAPS["vaisala-opt100"]}, {1: OPT100}) as (plc, client):
+        plc.freeze()
+        asking = asyncio.ensure_future(client.read_holding_registers(OPT100_H2_ADDRESS, count=2, device_id=1))
+        _, waiting = await asyncio.wait({asking}, timeout=0.2)
+        assert waiting == {asking}
+        plc.thaw()
+        assert least_significant_first((await asking).registers) == 210.0

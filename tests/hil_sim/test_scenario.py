@@ -87,5 +87,5 @@ def test_every_error_is_in_one_report(tmp_path):
 
 
 def test_an_unknown_name_lists_the_shipped_ones():
-    with pytest.raises(SimError, match="shipped scenarios: demo, plateaus"):
+    with pytest.raises(SimError, match="shipped scenarios: bench-assets, bench-failures, bench-power, demo, plateaus"):
         load_scenario("dmeo")
