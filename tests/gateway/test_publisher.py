@@ -182,11 +182,9 @@ async def test_a_broker_killed_midway_costs_no_alarm_and_no_order(
             await at.get(number, nothing)()
         await gateway.empty()
         await eventually(lambda: all(scada.of(asset)[-1:] == wanted[asset][-1:] for asset in wanted))
-        received = {asset: first_seen(scada.of(asset)) for asset in wanted}
-    sent = {record.key for record in await gateway.journal.store.latest("outbox.sent")}
-    assert sent == {message_id for ids in wanted.values() for message_id in ids}
-    for asset, ids in received.items():
-        assert ids == [one for one in wanted[asset] if one in ids]
+    # As the broker accepted them: what SCADA finds retained when it comes back has no order among what is new.
+    sent = [record.key for record in await gateway.journal.store.latest("outbox.sent")]
+    assert {asset: [one for one in sent if one in ids] for asset, ids in wanted.items()} == wanted
 
 
 async def test_a_lost_link_is_noticed_while_nothing_waits(

@@ -33,7 +33,9 @@ async def plc() -> AsyncIterator[ModbusPlc]:
 
 async def _read(port: int) -> None:
     device = ModbusDevice(name="d", asset="T1", unit_id=1, template="vaisala-opt100")
-    config = ModbusLinkConfig(name="peer", host="127.0.0.1", port=port, timeout_s=5.0, devices=(device,))
+    config = ModbusLinkConfig(
+        name="peer", host="127.0.0.1", port=port, timeout_s=5, poll_period_s=5.0, devices=(device,)
+    )
     source = ModbusSource(config, SystemClock())
     await source.open()
     try:

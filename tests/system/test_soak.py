@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from drivers import modbus as modbus_module
 from drivers.base import Quality, Sample
 from drivers.clock import SystemClock
 from drivers.modbus import ModbusDevice, ModbusLinkConfig, ModbusSource
@@ -155,6 +156,7 @@ def _sources(ready: dict[str, Any]) -> list[tuple[ModbusSource | OpcuaSource, fl
 def start_plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Any]]:
     # Six connects in an accelerated minute are six in 0.6 s.
     monkeypatch.setattr(poller_module, "CONNECTS_PER_MINUTE_MAX", 600)
+    monkeypatch.setattr(modbus_module, "DIALS_PER_MINUTE_MAX", 600)
 
     @asynccontextmanager
     async def start() -> AsyncIterator[Plant]:
