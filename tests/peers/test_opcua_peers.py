@@ -81,7 +81,6 @@ async def test_signed_and_encrypted_and_nothing_less(
             await refused.open()
 
 
-@pytest.mark.xfail(reason="the driver asks for 500 nodes at a time, whatever OperationLimits say", strict=False)
 async def test_a_limit_on_nodes_per_read_is_obeyed(
     npm: Any, start: Any, certificates: Path, free_port: int, source: Callable[..., OpcuaSource]
 ) -> None:

@@ -14,6 +14,7 @@ OPCUA_REQUESTS = {  # all that reading by subscription, with its session, can ne
     "ActivateSessionRequest",
     "CloseSessionRequest",
     "ReadRequest",
+    "HistoryReadRequest",  # what was missed while a link was down
     "BrowseRequest",
     "CreateSubscriptionRequest",
     "ModifySubscriptionRequest",

@@ -41,7 +41,7 @@ name = "monitor"
 asset = "T9"
 template = "vaisala-opt100"
 """
-ERRORS = ("gateway.time_faktor", "mqtt.port", "asset.1.kind", "asset.1.id", "link.0.host", "link.0.devices.0.asset")
+ERRORS = ("gateway.time_faktor", "mqtt.port", "asset.1.kind", "asset.1.id", "link.0", "link.0.devices.0.asset")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
