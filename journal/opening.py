@@ -373,7 +373,7 @@ def _set_aside(folder: Path, names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _rescue_numbers(folder: Path) -> dict[Path, int]:
-    found = ((path, re.search(r"\.rescued-(\d+)$", path.name)) for path in folder.glob(f"{DATABASE_NAME}*"))
+    found = ((path, re.search(r"\.rescued-(\d+)$", path.name)) for path in folder.glob("*.rescued-*"))
     return {path: int(match[1]) for path, match in found if match is not None}
 
 

@@ -22,7 +22,7 @@ from journal.engine.ports import Record
 from journal.mark import MarkValue
 from journal.schema import QUERIES, RECORD_COLUMNS
 
-__all__ = ("RETAINED", "Chain", "Gap", "Reader", "Row", "SessionLost", "Verification", "microseconds")
+__all__ = ("RETAINED", "Chain", "Gap", "Reader", "Row", "SessionLost", "Verification", "microseconds", "packed", "wall_time")
 
 RETAINED = "journal.retained"  # the tombstone: which rows follow rows that retention took out
 
@@ -54,9 +54,9 @@ class Chain:
         """What the first row of an epoch follows."""
         return hmac.digest(self._key, b"epoch %d" % epoch, "sha256")
 
-    def link(self, previous: bytes, canonical: Row) -> bytes:
-        """Over the row before and this row's columns in table order without the chain, as MessagePack."""
-        return hmac.digest(self._key, previous + msgpack.packb(canonical), "sha256")
+    def link(self, previous: bytes, row: bytes) -> bytes:
+        """Over the link of the row before and this row as `packed` gives it."""
+        return hmac.digest(self._key, previous + row, "sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,9 +217,15 @@ def _fault(chain: Chain, gaps: dict[int, Gap], before: MarkValue | None, row: Ro
         previous = gap.chain if gap.epoch == epoch else chain.start(epoch)
     if blob_hash is not None and hashlib.sha256(blobs.get(blob_hash, b"")).hexdigest() != blob_hash:
         return "its payload in `blob` was changed"
-    if not hmac.compare_digest(chain.link(previous, row[:11]), link):
+    if not hmac.compare_digest(chain.link(previous, packed(row[:11])), link):
         return "it does not follow from the row before"
     return ""
+
+
+def packed(row: Row) -> bytes:
+    """A row's columns in table order without the link, the wall time in microseconds, as MessagePack."""
+    content: bytes = msgpack.packb(row)
+    return content
 
 
 def microseconds(time: datetime) -> int:
@@ -227,12 +233,17 @@ def microseconds(time: datetime) -> int:
     return (time - _EPOCH) // _MICROSECOND
 
 
+def wall_time(time_us: int) -> datetime:
+    """From microseconds since 1970."""
+    return _EPOCH + time_us * _MICROSECOND
+
+
 def _record(row: Row, blobs: dict[str, bytes]) -> Record:
     seq, epoch, wall_us, _boot, kind, run_id, key, name, arg_hash, payload, blob_hash, _chain = row
     return Record(
         seq=seq,
         epoch=epoch,
-        wall=_time(wall_us),
+        wall=wall_time(wall_us),
         kind=kind,
         run_id=run_id,
         key=key,
@@ -250,8 +261,4 @@ def _payload(blob_hash: str, blobs: dict[str, bytes]) -> bytes:
 
 def _aware(name: str, value: Any) -> tuple[str, Any]:
     """`…_us` columns become aware times."""
-    return (name[:-3], _time(value)) if name.endswith("_us") else (name, value)
-
-
-def _time(time_us: int) -> datetime:
-    return _EPOCH + time_us * _MICROSECOND
+    return (name[:-3], wall_time(value)) if name.endswith("_us") else (name, value)

@@ -1,8 +1,8 @@
 """Boot ladder: from whatever lies in the state folder to an open database, never a crash loop.
 
 Lock; walk the write-ahead log's frames, copy it aside if it is not clean and mend a flipped length; open rung by
-rung (`opening`); recompute the row chain of what came out of the log (`tail`); at last compare with
-`journal.mark`.  Every rung that had to act leaves a `RescueNote` and raises the epoch, so that no (epoch,
+rung (`opening`); recompute the row chain of what came out of that log (`tail`); take what the database lacks from
+`journal.log` (`recovery`); at last compare with `journal.mark`.  Every rung that had to act leaves a `RescueNote` and raises the epoch, so that no (epoch,
 sequence) pair and no id is ever given twice.  Blocking; called once by `Journal.open` in a thread.
 """
 
@@ -16,11 +16,13 @@ from pathlib import Path
 import duckdb
 
 from drivers.errors import Misconfigured, Transient
+from journal.commit_log import LOG_NAME, CommitLog, Group
 from journal.damage import leftover_bytes, mended_length, overwrite
 from journal.files import fsync_folder
 from journal.mark import Mark, MarkValue
 from journal.opening import CONFIG, DATABASE_NAME, WAL_NAME, Act, State, climb, copy_aside, remove_old_rescues
 from journal.reader import Chain
+from journal.recovery import recover
 from journal.tail import check_tail
 
 __all__ = ("CONFIG", "DATABASE_NAME", "Booted", "RescueNote", "boot")
@@ -34,7 +36,7 @@ class RescueNote:
     """One thing that the boot ladder had to do.  The gateway turns it into an alarm.
 
     Rungs, in their order: wal_copied, wal_length_mended, wal_cut, block_copied, header_copied, wal_set_aside,
-    snapshot_restored, database_set_aside, rows_dropped, chain_broken, numbers_lost, mark_lost.
+    snapshot_restored, database_set_aside, rows_dropped, chain_broken, log_torn, log_cut, numbers_lost, mark_lost.
     """
 
     rung: str
@@ -52,9 +54,12 @@ class Booted:
     folder: Path
     connection: duckdb.DuckDBPyConnection
     mark: Mark
+    commit_log: CommitLog
+    waiting: tuple[Group, ...]  # durable in the log, not yet in the database
     lock_fd: int
     file_fd: int  # the database, for reading: to open and close it again would drop DuckDB's lock on it
-    state: State
+    state: State  # of the database
+    tail: MarkValue | None  # the newest row, in the log or the database
     epoch: int
     key: bytes  # of the row chain; empty where none was asked for
     last_seq: int  # at or above every number ever acknowledged, as far as is known
@@ -66,6 +71,7 @@ class Booted:
             stack.callback(os.close, self.lock_fd)
             stack.callback(os.close, self.file_fd)
             stack.callback(self.mark.close)
+            stack.callback(self.commit_log.close)
             stack.enter_context(contextlib.suppress(duckdb.Error))
             self.connection.close()
 
@@ -119,29 +125,34 @@ def _boot_locked(folder: Path, lock_fd: int, load_key: Callable[[], bytes] | Non
     key = b"" if load_key is None else load_key()
     try:
         _refuse_foreign_lock(folder / DATABASE_NAME)
-        mark = Mark(folder / MARK_NAME)
+        with contextlib.ExitStack() as stack:
+            mark = Mark(folder / MARK_NAME)
+            stack.callback(mark.close)
+            commit_log = CommitLog(folder / LOG_NAME)
+            stack.callback(commit_log.close)
+            booted = _boot_opened(folder, lock_fd, mark, commit_log, key)
+            stack.pop_all()
+            return booted
     except PermissionError as err:
         raise Misconfigured(f"{folder}: the journal cannot be written: {err}") from err
-    try:
-        return _boot_marked(folder, lock_fd, mark, key)
-    except BaseException:
-        mark.close()
-        raise
 
 
-def _boot_marked(folder: Path, lock_fd: int, mark: Mark, key: bytes) -> Booted:
+def _boot_opened(folder: Path, lock_fd: int, mark: Mark, commit_log: CommitLog, key: bytes) -> Booted:
     acts: list[Act] = []
     log = _look_at_log(folder, acts)
     connection, state = climb(folder, acts)
     if key and log:
         checked, state = check_tail(folder, connection, state, Chain(key), log)
         acts += checked
-    at = state.tail or MarkValue(0, 0, b"")
+    waiting = recover(commit_log, state, Chain(key) if key else None, acts)
+    newest = waiting[-1].rows[-1] if waiting else None
+    tail = state.tail if newest is None else MarkValue(newest[1], newest[0], newest[-1])
+    at = tail or MarkValue(0, 0, b"")
     known = mark.value or MarkValue(0, 0, b"")
     lost = (at.seq + 1, known.seq) if known.seq > at.seq else (None, None)
     if lost[0] is not None:
         acts.append(Act("numbers_lost", f"sequence numbers lost from {lost[0]} up to the mark {lost[1]}"))
-    if state.tail is not None and mark.value is None:
+    if at.seq and mark.value is None:
         acts.append(Act("mark_lost", "journal.mark is missing or damaged: a loss at the end would not be noticed"))
     epoch = max(at.epoch, known.epoch, 1) + (1 if acts else 0)
     notes = tuple(
@@ -157,9 +168,12 @@ def _boot_marked(folder: Path, lock_fd: int, mark: Mark, key: bytes) -> Booted:
         folder=folder,
         connection=connection,
         mark=mark,
+        commit_log=commit_log,
+        waiting=tuple(waiting),
         lock_fd=lock_fd,
         file_fd=os.open(folder / DATABASE_NAME, os.O_RDONLY | os.O_CLOEXEC),
         state=state,
+        tail=tail,
         epoch=epoch,
         key=key,
         last_seq=max(at.seq, known.seq),

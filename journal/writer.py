@@ -1,7 +1,8 @@
-"""The synchronous half of the store: rows into `blackstart.duckdb`, one transaction per group.
+"""The synchronous half of the store: rows into `journal.log`, one flush per group, and from there into DuckDB.
 
-Owns the connection, the numbering, the row chain, `journal.mark`, the checkpoint policy and the index of open
-runs.  Everything here runs on the one writer thread of `store.DuckStore`.  Sizes in bytes, times in UTC.
+Owns the log and the connection, the numbering, the row chain, `journal.mark`, the checkpoint policy and the index
+of open runs.  A group is acknowledged when it is in the log; its rows wait in memory and are inserted together,
+before the next read or checkpoint.  Everything here runs on the one writer thread of `store.DuckStore`.  Sizes in bytes, times in UTC.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ from typing import TypeVar
 import duckdb
 
 from drivers.errors import Fatal, Transient
+from journal.commit_log import frame_of
 from journal.engine.codec import encode
 from journal.engine.ports import Entry, OpenRun, Record
 from journal.files import Ballast, free_bytes, fsync_folder
@@ -24,7 +26,7 @@ from journal.insert import Inserter
 from journal.mark import MarkValue
 from journal.opening import DATABASE_NAME, MAX_KNOWN_BLOBS, reopen, suspect
 from journal.pages import MAX_BLOCKS, keep_pages
-from journal.reader import RETAINED, Chain, Reader, Row, SessionLost, Verification, microseconds
+from journal.reader import RETAINED, Chain, Reader, Row, SessionLost, Verification, microseconds, packed, wall_time
 from journal.rescue import Booted
 from journal.retention import Draft, complete
 from journal.schema import ENDED_KINDS, REOPENING_KINDS
@@ -48,14 +50,18 @@ class Writer:
         self._booted = booted
         self._folder = booted.folder
         self._mark = booted.mark
+        self._log = booted.commit_log
         self._use(booted.connection)
         self._chain = Chain(key)
         self.boot_id = boot_id
         self.limits = limits or Limits()
         self._ballast = Ballast(booted.folder, self.limits.ballast_bytes)
         self._seq = booted.last_seq  # the last number given, also to entries whose commit failed
-        tail = booted.state.tail
+        tail, stored = booted.tail, booted.state.tail
         self._committed_seq = 0 if tail is None else tail.seq
+        self._stored_seq = 0 if stored is None else stored.seq  # the last number in the database
+        self._waiting: list[Row] = []  # in the log, not yet in the database
+        self._waiting_blobs: dict[str, bytes] = {}
         same_epoch = tail is not None and tail.epoch == booted.epoch
         self._head = tail.chain if tail is not None and same_epoch else self._chain.start(booted.epoch)
         self._open_runs = {run.run_id: run for run in booted.state.open_runs}
@@ -64,6 +70,10 @@ class Writer:
         self._revivals = 0  # since the last commit or checkpoint that succeeded
         self._since_entries = 0
         self._since_bytes = 0
+        for group in booted.waiting:
+            rows = [(*row[:2], wall_time(row[2]), *row[3:]) for row in group.rows]
+            self._await_database(rows, group.blobs)
+            self._note_committed(rows, group.blobs, group.end - group.begin)
         try:
             self._mark.write(MarkValue(self.epoch, self._seq, self._head))
             self._mark.flush()
@@ -76,7 +86,7 @@ class Writer:
     def _use(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
         # There is nothing to optimise in an INSERT: a fifth of a commit's CPU. Reads have a session of their own.
-        self.reader = Reader(connection.cursor())
+        self._reader = Reader(connection.cursor())
         self._connection.execute("PRAGMA disable_optimizer")
         self._inserter = Inserter()
         self._folder_stale = True  # the next commit may create the log file
@@ -84,35 +94,75 @@ class Writer:
     # -- writing
 
     def commit(self, units: Sequence[Unit]) -> None:
-        """One transaction for all units; afterwards they are on the disk and the mark stands at the last one.
+        """One frame for all units; afterwards they are on the disk and the mark stands at the last one.
 
-        Raises Transient when the transaction failed (nothing of it is kept) and Fatal when DuckDB gave up or the
-        disk failed behind the commit.
+        Raises Transient when it could not be written (nothing of it is kept) and Fatal when DuckDB gave up or the
+        disk failed in the flush or behind it.
         """
         head = self._head
         rows: list[Row] = []
+        frame: list[tuple[bytes, bytes]] = []
         blobs: dict[str, bytes] = {}
+        first_seq = self._seq + 1
         for unit in units:
             unit.first_seq = self._seq + 1
             for entry in unit.entries:
                 self._seq += 1
-                row, head = self._row(entry, unit.wall, head, blobs)
+                row, canonical = self._row(entry, unit.wall, head, blobs)
+                head = row[-1]
                 rows.append(row)
+                frame.append((canonical, head))
         try:
-            self._insert_surely(rows, list(blobs.items()))
-        except duckdb.Error as err:
+            self._make_durable(rows, blobs, frame_of(first_seq, frame, blobs))
+        except (duckdb.Error, OSError) as err:
             self.counters.failed_commits += 1
             raise Transient(f"the journal could not commit: {err}") from err
         self._head = head
         self._committed_seq = self._seq
         try:
-            if self._folder_stale:
-                fsync_folder(self._folder)
-                self._folder_stale = False
             self._mark.write(MarkValue(self.epoch, self._seq, head))
         except OSError as err:
             raise Fatal(f"{self._folder}: the disk failed after a commit: {err}") from err
-        self._note_committed(units, rows, blobs)
+        self._note_committed(rows, blobs, sum(unit.size_bytes for unit in units))
+        self.counters.commits += 1
+        self.counters.entries += len(rows)
+
+    def _make_durable(self, rows: list[Row], blobs: dict[str, bytes], frame: bytes) -> None:
+        """Into the log; a group that is larger than the log straight into the database.  Raises duckdb.Error, OSError."""
+        if not self._log.fits(frame):
+            self._drain()
+            self._log.rewind()
+        if self._log.fits(frame):
+            self._log.append(frame)
+            self._await_database(rows, blobs)
+        else:
+            self._store(rows, blobs)
+
+    def _await_database(self, rows: list[Row], blobs: dict[str, bytes]) -> None:
+        self._waiting += rows
+        self._waiting_blobs |= blobs
+
+    def _drain(self) -> None:
+        """Bring what waits into the database, in one transaction.  Raises duckdb.Error, Fatal."""
+        if not self._waiting:
+            return
+        try:
+            self._store(self._waiting, self._waiting_blobs)
+        except duckdb.Error:
+            if not self.release_ballast():
+                raise
+            self._store(self._waiting, self._waiting_blobs)  # once: the ballast is gone now
+        self._waiting, self._waiting_blobs = [], {}
+
+    def _store(self, rows: list[Row], blobs: dict[str, bytes]) -> None:
+        self._insert_surely(rows, list(blobs.items()))
+        self._stored_seq = rows[-1][0]
+        if self._folder_stale:  # the insert may have created DuckDB's log
+            try:
+                fsync_folder(self._folder)
+            except OSError as err:
+                raise Fatal(f"{self._folder}: the disk failed after a commit: {err}") from err
+            self._folder_stale = False
 
     def release_ballast(self) -> bool:
         """Give up the reserve so that alarms still commit on a full disk; False if there was none."""
@@ -137,7 +187,7 @@ class Writer:
             return False
         try:
             self._ballast.hold()
-            if free_bytes(self._folder) < 4 * self._since_bytes + (1 << 20):  # a failed CHECKPOINT kills the session
+            if not self._room_to_checkpoint():
                 self.counters.checkpoints_skipped += 1
                 self._since_entries = self._since_bytes = 0
                 return False
@@ -152,9 +202,22 @@ class Writer:
             return False
         except (duckdb.Error, OSError) as err:
             raise Fatal(f"{self._folder}: the journal could not checkpoint: {err}") from err
+        self._log.rewind()
         self._folder_stale = True
         self._since_entries = self._since_bytes = self._revivals = 0
         self.counters.checkpoints += 1
+        return True
+
+    def _room_to_checkpoint(self) -> bool:
+        """What waits is in the database and the disk has room for more: a CHECKPOINT that fails kills the session."""
+        if free_bytes(self._folder) < 4 * self._since_bytes + (1 << 20):
+            return False
+        try:
+            self._drain()
+        except duckdb.FatalException:
+            raise
+        except duckdb.Error:
+            return False
         return True
 
     def revive(self, reason: Exception) -> int:
@@ -166,7 +229,7 @@ class Writer:
         if self._revivals > MAX_REVIVALS:
             raise Fatal(f"the journal's database gave up {self._revivals} times: {reason}") from reason
         self.counters.revivals += 1
-        self.reader.close()
+        self._reader.close()
         with contextlib.suppress(duckdb.Error):
             self._connection.close()
         try:
@@ -176,7 +239,7 @@ class Writer:
         self._booted = dataclasses.replace(self._booted, connection=connection)
         self._use(connection)
         found_seq = 0 if state.tail is None else state.tail.seq
-        if found_seq < self._committed_seq:
+        if found_seq < self._stored_seq:
             raise Fatal(f"the journal's database gave up ({reason}) and lost rows behind {found_seq}: boot reports it")
         return found_seq
 
@@ -208,7 +271,8 @@ class Writer:
         blobs: dict[str, bytes] = {}
         self._seq += 1
         try:
-            row, head = self._row(entry, wall, self._head, blobs)
+            self._drain()
+            row, _ = self._row(entry, wall, self._head, blobs)
             complete(self._connection, draft, row, blobs)
             self._connection.execute("CHECKPOINT")
         except duckdb.FatalException as err:
@@ -216,11 +280,11 @@ class Writer:
         except duckdb.Error as err:
             self._roll_back()
             raise Transient(f"{self._folder}: retention could not finish: {err}") from err
-        self._take_over(draft.path, head)
+        self._take_over(draft.path, row[-1])
         return os.fstat(self._booted.file_fd).st_size
 
     def _take_over(self, path: Path, head: bytes) -> None:
-        self.reader.close()
+        self._reader.close()
         try:
             self._connection.close()  # the log is gone with the checkpoint: none may meet another database
             with path.open("rb") as file:
@@ -231,7 +295,8 @@ class Writer:
             self._swap_descriptor()
             self._booted = dataclasses.replace(self._booted, connection=connection)
             self._use(connection)
-            self._committed_seq, self._head = self._seq, head
+            self._committed_seq, self._stored_seq, self._head = self._seq, self._seq, head
+            self._log.rewind()
             self._known_blobs = OrderedDict.fromkeys(state.blob_hashes)
             self._mark.write(MarkValue(self.epoch, self._seq, head))
             self._mark.flush()
@@ -257,10 +322,19 @@ class Writer:
 
     def close(self) -> None:
         """Let go of database, mark and lock, as they are."""
-        self.reader.close()
+        self._reader.close()
         self._booted.close()
 
     # -- reading
+
+    @property
+    def reader(self) -> Reader:
+        """The tables, with every committed row in them.  Raises Transient where the disk has no room for those."""
+        try:
+            self._drain()
+        except duckdb.Error as err:
+            raise Transient(f"the journal could not store what it is asked for: {err}") from err
+        return self._reader
 
     def surely(self, read: Callable[[], T]) -> T:
         """What the function returns; once more where DuckDB gives up on the session under it."""
@@ -308,6 +382,7 @@ class Writer:
     # -- helpers
 
     def _row(self, entry: Entry, wall: datetime, head: bytes, blobs: dict[str, bytes]) -> tuple[Row, bytes]:
+        """The row with its link, and what the link is over."""
         payload: bytes = entry.payload
         blob_hash = None
         if len(payload) > MAX_INLINE_BYTES:
@@ -316,9 +391,9 @@ class Writer:
                 blobs[blob_hash] = payload
             payload = b""
         text = (self.boot_id, entry.kind, entry.run_id, entry.key, entry.name, entry.arg_hash)
-        canonical = (self._seq, self.epoch, microseconds(wall), *text, payload, blob_hash)
+        canonical = packed((self._seq, self.epoch, microseconds(wall), *text, payload, blob_hash))
         link = self._chain.link(head, canonical)
-        return (self._seq, self.epoch, wall, *text, payload, blob_hash, link), link
+        return (self._seq, self.epoch, wall, *text, payload, blob_hash, link), canonical
 
     def _insert(self, rows: Sequence[Row], blobs: Sequence[Row]) -> None:
         self._inserter.insert(self._connection, rows, blobs)
@@ -361,32 +436,29 @@ class Writer:
         rows = self._connection.execute("SELECT block_id FROM pragma_metadata_info()").fetchall()
         keep_pages(self._folder, self._booted.file_fd, [block for (block,) in rows[:MAX_BLOCKS]])
 
-    def _note_committed(self, units: Sequence[Unit], rows: Sequence[Row], blobs: dict[str, bytes]) -> None:
-        for unit in units:
-            for seq, entry in enumerate(unit.entries, unit.first_seq):
-                if entry.run_id:
-                    self._note_run(entry, seq)
+    def _note_committed(self, rows: Sequence[Row], blobs: dict[str, bytes], size_bytes: int) -> None:
+        for row in rows:
+            if row[5]:
+                self._note_run(seq=row[0], kind=row[4], run_id=row[5], name=row[7])
         for blob_hash in blobs:
             self._known_blobs[blob_hash] = None
         while len(self._known_blobs) > MAX_KNOWN_BLOBS:
             self._known_blobs.popitem(last=False)
         self._since_entries += len(rows)
-        self._since_bytes += sum(unit.size_bytes for unit in units)
-        self.counters.commits += 1
-        self.counters.entries += len(rows)
+        self._since_bytes += size_bytes
 
-    def _note_run(self, entry: Entry, seq: int) -> None:
-        run = self._open_runs.get(entry.run_id)
-        if entry.kind in ENDED_KINDS:
-            self._open_runs.pop(entry.run_id, None)
+    def _note_run(self, *, seq: int, kind: str, run_id: str, name: str) -> None:
+        run = self._open_runs.get(run_id)
+        if kind in ENDED_KINDS:
+            self._open_runs.pop(run_id, None)
         elif run is not None:
-            self._open_runs[entry.run_id] = OpenRun(
+            self._open_runs[run_id] = OpenRun(
                 run_id=run.run_id, workflow=run.workflow, first_seq=run.first_seq, last_seq=seq
             )
-        elif entry.kind == "run.started" or entry.kind in REOPENING_KINDS:
+        elif kind == "run.started" or kind in REOPENING_KINDS:
             first_seq = (
-                seq if entry.kind == "run.started" else 0
+                seq if kind == "run.started" else 0
             )  # where it began is not in memory: read from the first
-            self._open_runs[entry.run_id] = OpenRun(
-                run_id=entry.run_id, workflow=entry.name, first_seq=first_seq, last_seq=seq
+            self._open_runs[run_id] = OpenRun(
+                run_id=run_id, workflow=name, first_seq=first_seq, last_seq=seq
             )

@@ -1,0 +1,163 @@
+"""`journal.log`: where a group of rows becomes durable, before it reaches the database.
+
+One frame a group, written in place and flushed once; the rows go into DuckDB later, many at a time, and after a
+CHECKPOINT the log begins anew at its first byte, so that the file is written over and over without growing.  What
+is left of an older round behind the newest frame has lower numbers and is no part of the log.  Whatever happens
+to DuckDB's own write-ahead log, each row behind the last CHECKPOINT is here too.
+
+A frame: magic, bytes of the content, CRC32 over all else, count of rows, first number; then as MessagePack each row
+without its link, its link, and last the payloads that stand in `blob`.  Sizes in bytes.  Written by `writer` on its
+thread, read at boot by `recovery`.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgpack
+
+from drivers.errors import Fatal
+from journal.reader import Row
+
+__all__ = ("LOG_NAME", "CommitLog", "Group", "frame_of")
+
+LOG_NAME = "journal.log"
+MAX_LOG_BYTES = 8 << 20  # twice what makes the writer checkpoint; a group larger than this goes into the database
+GROW_BYTES = 128 << 10  # zeros ahead: a flush that need not make the file longer is half as dear on ext4
+
+_HEADER = struct.Struct("<4sIIIQ")
+_MAGIC = b"BSL1"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The rows of one frame, as in table `event` but the wall time in microseconds, and payloads by their hash."""
+
+    rows: tuple[Row, ...]
+    blobs: dict[str, bytes]
+    begin: int  # offset of the frame
+    end: int
+
+
+def frame_of(first_seq: int, packed_rows: Sequence[tuple[bytes, bytes]], blobs: dict[str, bytes]) -> bytes:
+    """The frame of these rows: each as MessagePack without its link, and its link."""
+    parts = [part for row, link in packed_rows for part in (row, msgpack.packb(link))]
+    content = b"".join((*parts, msgpack.packb(blobs)))
+    head = _HEADER.pack(_MAGIC, len(content), 0, len(packed_rows), first_seq)
+    return _HEADER.pack(_MAGIC, len(content), zlib.crc32(content, zlib.crc32(head)), len(packed_rows), first_seq) + content
+
+
+class CommitLog:
+    """The open file.  One thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create it.  Raises OSError."""
+        self.path = path
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._size_bytes = os.fstat(self._fd).st_size
+        self._end = 0  # where the next frame goes
+
+    def read(self) -> tuple[list[Group], bool]:
+        """Every whole frame from the first on, and whether a frame that was begun behind them is not whole.
+
+        The next frame goes behind the last of them.  Raises OSError.
+        """
+        content = os.pread(self._fd, MAX_LOG_BYTES + GROW_BYTES, 0)
+        groups = list(_groups(content))
+        self._end = groups[-1].end if groups else 0
+        last = groups[-1].rows[-1][0] if groups else 0
+        head = _head(content, self._end)
+        return groups, head is not None and head[3] > last
+
+    def cut(self, offset: int) -> None:
+        """Have the next frame begin here, and what stands here be none.  Raises OSError."""
+        self._end = offset
+        os.pwrite(self._fd, bytes(min(_HEADER.size, self._size_bytes - offset)), offset)
+        os.fdatasync(self._fd)
+
+    def fits(self, frame: bytes) -> bool:
+        """True while there is room for it below the bound."""
+        return self._end + len(frame) <= MAX_LOG_BYTES
+
+    def append(self, frame: bytes) -> None:
+        """Write the frame and flush it once.
+
+        Raises OSError when it could not be written, and nothing of it is kept; Fatal when nobody can know.
+        """
+        end = self._end + len(frame)
+        grown = max(self._size_bytes, -(-end // GROW_BYTES) * GROW_BYTES) if end > self._size_bytes else 0
+        try:
+            _write_all(self._fd, frame + bytes(max(0, grown - end)), self._end)
+        except OSError:
+            self._take_back()
+            raise
+        try:
+            os.fdatasync(self._fd)
+        except OSError as err:  # the kernel may have dropped the pages: a second flush would prove nothing
+            raise Fatal(f"{self.path}: the disk failed in a flush: {err}") from err
+        self._size_bytes = max(self._size_bytes, grown)
+        self._end = end
+
+    def rewind(self) -> None:
+        """Begin anew: every frame is in the database, durably."""
+        self._end = 0
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._fd)
+
+    def _take_back(self) -> None:
+        """Part of a frame may stand there, or all of it: it was refused, so no boot may find it."""
+        try:
+            os.ftruncate(self._fd, self._size_bytes)
+            self.cut(self._end)
+        except OSError as err:
+            raise Fatal(f"{self.path}: the disk failed in the middle of a commit: {err}") from err
+
+
+def _groups(content: bytes) -> Iterator[Group]:
+    """Frames in rising order of epoch and number; what does not follow is left over from an older round."""
+    at, newest = 0, (0, 0)
+    while (group := _group(content, at)) is not None:
+        first, last = group.rows[0], group.rows[-1]
+        if (first[1], first[0]) <= newest:
+            return
+        yield group
+        at, newest = group.end, (last[1], last[0])
+
+
+def _head(content: bytes, at: int) -> tuple[int, int, int, int] | None:
+    """Bytes of the content, CRC32, count of rows and first number, where a frame begins."""
+    if len(content) < at + _HEADER.size:
+        return None
+    magic, size, crc, count, first_seq = _HEADER.unpack_from(content, at)
+    return (size, crc, count, first_seq) if magic == _MAGIC else None
+
+
+def _group(content: bytes, at: int) -> Group | None:
+    head = _head(content, at)
+    if head is None:
+        return None
+    size, crc, count, first_seq = head
+    begin = at + _HEADER.size
+    body = content[begin : begin + size]
+    blank = _HEADER.pack(_MAGIC, size, 0, count, first_seq)
+    if len(body) < size or not count or zlib.crc32(body, zlib.crc32(blank)) != crc:
+        return None
+    unpacker = msgpack.Unpacker(max_buffer_size=MAX_LOG_BYTES)
+    unpacker.feed(body)
+    try:
+        rows = tuple((*unpacker.unpack(), unpacker.unpack()) for _ in range(count))
+        return Group(rows=rows, blobs=unpacker.unpack(), begin=at, end=begin + size)
+    except (ValueError, msgpack.UnpackException):  # damage that the checksum did not see
+        return None
+
+
+def _write_all(fd: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(fd, view, offset)
+        view, offset = view[count:], offset + count
