@@ -5,9 +5,9 @@ CHECKPOINT the log begins anew at its first byte, so that the file is written ov
 is left of an older round behind the newest frame has lower numbers and is no part of the log.  Whatever happens
 to DuckDB's own write-ahead log, each row behind the last CHECKPOINT is here too.
 
-A frame: magic, bytes of the content, CRC32 over all else, count of rows, first number; then as MessagePack each row
-without its link, its link, and last the payloads that stand in `blob`.  Sizes in bytes.  Written by `writer` on its
-thread, read at boot by `recovery`.
+A frame: magic, bytes of the content, CRC32 over all else, count of rows, number of the row that it follows; then as
+MessagePack each row without its link, its link, and last the payloads that stand in `blob`.  Sizes in bytes.
+Written by `writer` on its thread, read at boot by `recovery`.
 """
 
 import os
@@ -38,16 +38,17 @@ class Group:
 
     rows: tuple[Row, ...]
     blobs: dict[str, bytes]
+    after_seq: int  # number of the row that was the newest one before
     begin: int  # offset of the frame
     end: int
 
 
-def frame_of(first_seq: int, packed_rows: Sequence[tuple[bytes, bytes]], blobs: dict[str, bytes]) -> bytes:
+def frame_of(after_seq: int, packed_rows: Sequence[tuple[bytes, bytes]], blobs: dict[str, bytes]) -> bytes:
     """The frame of these rows: each as MessagePack without its link, and its link."""
     parts = [part for row, link in packed_rows for part in (row, msgpack.packb(link))]
     content = b"".join((*parts, msgpack.packb(blobs)))
-    head = _HEADER.pack(_MAGIC, len(content), 0, len(packed_rows), first_seq)
-    return _HEADER.pack(_MAGIC, len(content), zlib.crc32(content, zlib.crc32(head)), len(packed_rows), first_seq) + content
+    crc = _checksum(content, len(packed_rows), after_seq)
+    return _header(crc, content, len(packed_rows), after_seq) + content
 
 
 class CommitLog:
@@ -68,9 +69,12 @@ class CommitLog:
         content = os.pread(self._fd, MAX_LOG_BYTES + GROW_BYTES, 0)
         groups = list(_groups(content))
         self._end = groups[-1].end if groups else 0
-        last = groups[-1].rows[-1][0] if groups else 0
-        head = _head(content, self._end)
-        return groups, head is not None and head[3] > last
+        torn = False
+        if groups and len(content) >= self._end + _HEADER.size:
+            magic, *_, after_seq = _HEADER.unpack_from(content, self._end)
+            begun = magic == _MAGIC and after_seq == groups[-1].rows[-1][0]
+            torn = begun and _group(content, self._end) is None
+        return groups, torn
 
     def cut(self, offset: int) -> None:
         """Have the next frame begin here, and what stands here be none.  Raises OSError."""
@@ -119,41 +123,40 @@ class CommitLog:
 
 
 def _groups(content: bytes) -> Iterator[Group]:
-    """Frames in rising order of epoch and number; what does not follow is left over from an older round."""
-    at, newest = 0, (0, 0)
+    """Frames that follow one another; what does not is left over from an older round."""
+    at, newest = 0, None
     while (group := _group(content, at)) is not None:
-        first, last = group.rows[0], group.rows[-1]
-        if (first[1], first[0]) <= newest:
+        epoch = group.rows[0][1]
+        if newest is not None and (epoch < newest[1] or group.after_seq != newest[0]):
             return
         yield group
-        at, newest = group.end, (last[1], last[0])
-
-
-def _head(content: bytes, at: int) -> tuple[int, int, int, int] | None:
-    """Bytes of the content, CRC32, count of rows and first number, where a frame begins."""
-    if len(content) < at + _HEADER.size:
-        return None
-    magic, size, crc, count, first_seq = _HEADER.unpack_from(content, at)
-    return (size, crc, count, first_seq) if magic == _MAGIC else None
+        at, newest = group.end, group.rows[-1]
 
 
 def _group(content: bytes, at: int) -> Group | None:
-    head = _head(content, at)
-    if head is None:
-        return None
-    size, crc, count, first_seq = head
+    """The frame that begins here, if it is whole."""
     begin = at + _HEADER.size
+    if len(content) < begin:
+        return None
+    magic, size, crc, count, after_seq = _HEADER.unpack_from(content, at)
     body = content[begin : begin + size]
-    blank = _HEADER.pack(_MAGIC, size, 0, count, first_seq)
-    if len(body) < size or not count or zlib.crc32(body, zlib.crc32(blank)) != crc:
+    if magic != _MAGIC or not count or len(body) < size or _checksum(body, count, after_seq) != crc:
         return None
     unpacker = msgpack.Unpacker(max_buffer_size=MAX_LOG_BYTES)
     unpacker.feed(body)
     try:
         rows = tuple((*unpacker.unpack(), unpacker.unpack()) for _ in range(count))
-        return Group(rows=rows, blobs=unpacker.unpack(), begin=at, end=begin + size)
+        return Group(rows=rows, blobs=unpacker.unpack(), after_seq=after_seq, begin=at, end=begin + size)
     except (ValueError, msgpack.UnpackException):  # damage that the checksum did not see
         return None
+
+
+def _checksum(content: bytes, count: int, after_seq: int) -> int:
+    return zlib.crc32(content, zlib.crc32(_header(0, content, count, after_seq)))
+
+
+def _header(crc: int, content: bytes, count: int, after_seq: int) -> bytes:
+    return _HEADER.pack(_MAGIC, len(content), crc, count, after_seq)
 
 
 def _write_all(fd: int, data: bytes, offset: int) -> None:

@@ -22,7 +22,18 @@ from journal.engine.ports import Record
 from journal.mark import MarkValue
 from journal.schema import QUERIES, RECORD_COLUMNS
 
-__all__ = ("RETAINED", "Chain", "Gap", "Reader", "Row", "SessionLost", "Verification", "microseconds", "packed", "wall_time")
+__all__ = (
+    "RETAINED",
+    "Chain",
+    "Gap",
+    "Reader",
+    "Row",
+    "SessionLost",
+    "Verification",
+    "microseconds",
+    "packed",
+    "wall_time",
+)
 
 RETAINED = "journal.retained"  # the tombstone: which rows follow rows that retention took out
 

@@ -1,9 +1,10 @@
 """Boot ladder: from whatever lies in the state folder to an open database, never a crash loop.
 
-Lock; walk the write-ahead log's frames, copy it aside if it is not clean and mend a flipped length; open rung by
-rung (`opening`); recompute the row chain of what came out of that log (`tail`); take what the database lacks from
-`journal.log` (`recovery`); at last compare with `journal.mark`.  Every rung that had to act leaves a `RescueNote` and raises the epoch, so that no (epoch,
-sequence) pair and no id is ever given twice.  Blocking; called once by `Journal.open` in a thread.
+Lock; walk the frames of DuckDB's write-ahead log, copy it aside if it is not clean and mend a flipped length; open
+rung by rung (`opening`); recompute the row chain of what came out of that log (`tail`); take what the database lacks
+from `journal.log` (`recovery`); at last compare with `journal.mark`.  Every rung that had to act leaves a
+`RescueNote` and raises the epoch, so that no (epoch, sequence) pair and no id is ever given twice.  Blocking; called
+once by `Journal.open` in a thread.
 """
 
 import contextlib
@@ -36,7 +37,7 @@ class RescueNote:
     """One thing that the boot ladder had to do.  The gateway turns it into an alarm.
 
     Rungs, in their order: wal_copied, wal_length_mended, wal_cut, block_copied, header_copied, wal_set_aside,
-    snapshot_restored, database_set_aside, rows_dropped, chain_broken, log_torn, log_cut, numbers_lost, mark_lost.
+    snapshot_restored, database_set_aside, rows_dropped, chain_broken, log_torn, log_set_aside, numbers_lost, mark_lost.
     """
 
     rung: str
@@ -144,7 +145,7 @@ def _boot_opened(folder: Path, lock_fd: int, mark: Mark, commit_log: CommitLog, 
     if key and log:
         checked, state = check_tail(folder, connection, state, Chain(key), log)
         acts += checked
-    waiting = recover(commit_log, state, Chain(key) if key else None, acts)
+    waiting = recover(commit_log, state, acts)
     newest = waiting[-1].rows[-1] if waiting else None
     tail = state.tail if newest is None else MarkValue(newest[1], newest[0], newest[-1])
     at = tail or MarkValue(0, 0, b"")

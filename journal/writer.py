@@ -1,11 +1,11 @@
 """The synchronous half of the store: rows into `journal.log`, one flush per group, and from there into DuckDB.
 
-Owns the log and the connection, the numbering, the row chain, `journal.mark`, the checkpoint policy and the index
+Owns the log and the database, the numbering, the row chain, `journal.mark`, the checkpoint policy and the index
 of open runs.  A group is acknowledged when it is in the log; its rows wait in memory and are inserted together,
-before the next read or checkpoint.  Everything here runs on the one writer thread of `store.DuckStore`.  Sizes in bytes, times in UTC.
+before the next read or checkpoint.  Everything here runs on the one writer thread of `store.DuckStore`.  Sizes in
+bytes, times in UTC.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import os
@@ -19,13 +19,12 @@ import duckdb
 
 from drivers.errors import Fatal, Transient
 from journal.commit_log import frame_of
+from journal.database import Database
 from journal.engine.codec import encode
 from journal.engine.ports import Entry, OpenRun, Record
 from journal.files import Ballast, free_bytes, fsync_folder
-from journal.insert import Inserter
 from journal.mark import MarkValue
-from journal.opening import DATABASE_NAME, MAX_KNOWN_BLOBS, reopen, suspect
-from journal.pages import MAX_BLOCKS, keep_pages
+from journal.opening import MAX_KNOWN_BLOBS, suspect
 from journal.reader import RETAINED, Chain, Reader, Row, SessionLost, Verification, microseconds, packed, wall_time
 from journal.rescue import Booted
 from journal.retention import Draft, complete
@@ -35,7 +34,6 @@ from journal.units import Counters, Limits, Unit, is_alarm
 __all__ = ("Counters", "Limits", "Unit", "Writer", "is_alarm")
 
 MAX_INLINE_BYTES = 1024  # a larger payload goes to `blob`, once per content
-MAX_REVIVALS = 3  # in a row; then the process starts afresh and the boot ladder looks closely
 
 T = TypeVar("T")
 
@@ -51,15 +49,18 @@ class Writer:
         self._folder = booted.folder
         self._mark = booted.mark
         self._log = booted.commit_log
-        self._use(booted.connection)
+        stored = booted.state.tail
+        self._database = Database(
+            booted.folder, booted.connection, booted.file_fd, 0 if stored is None else stored.seq, self.counters
+        )
         self._chain = Chain(key)
         self.boot_id = boot_id
         self.limits = limits or Limits()
         self._ballast = Ballast(booted.folder, self.limits.ballast_bytes)
         self._seq = booted.last_seq  # the last number given, also to entries whose commit failed
-        tail, stored = booted.tail, booted.state.tail
+        tail = booted.tail
         self._committed_seq = 0 if tail is None else tail.seq
-        self._stored_seq = 0 if stored is None else stored.seq  # the last number in the database
+        self._folded_seq = -1  # committed at the last checkpoint; not known yet
         self._waiting: list[Row] = []  # in the log, not yet in the database
         self._waiting_blobs: dict[str, bytes] = {}
         same_epoch = tail is not None and tail.epoch == booted.epoch
@@ -67,7 +68,6 @@ class Writer:
         self._open_runs = {run.run_id: run for run in booted.state.open_runs}
         self._known_blobs = OrderedDict.fromkeys(booted.state.blob_hashes)
         self._held = False  # no checkpoint: somebody copies the database file
-        self._revivals = 0  # since the last commit or checkpoint that succeeded
         self._since_entries = 0
         self._since_bytes = 0
         for group in booted.waiting:
@@ -77,19 +77,11 @@ class Writer:
         try:
             self._mark.write(MarkValue(self.epoch, self._seq, self._head))
             self._mark.flush()
-            self._keep_pages()
+            self._database.keep_pages()
             fsync_folder(self._folder)
             self._ballast.hold()
         except OSError as err:
             raise Transient(f"{self._folder}: the journal cannot write: {err}") from err
-
-    def _use(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
-        # There is nothing to optimise in an INSERT: a fifth of a commit's CPU. Reads have a session of their own.
-        self._reader = Reader(connection.cursor())
-        self._connection.execute("PRAGMA disable_optimizer")
-        self._inserter = Inserter()
-        self._folder_stale = True  # the next commit may create the log file
 
     # -- writing
 
@@ -103,7 +95,6 @@ class Writer:
         rows: list[Row] = []
         frame: list[tuple[bytes, bytes]] = []
         blobs: dict[str, bytes] = {}
-        first_seq = self._seq + 1
         for unit in units:
             unit.first_seq = self._seq + 1
             for entry in unit.entries:
@@ -113,7 +104,7 @@ class Writer:
                 rows.append(row)
                 frame.append((canonical, head))
         try:
-            self._make_durable(rows, blobs, frame_of(first_seq, frame, blobs))
+            self._make_durable(rows, blobs, frame_of(self._committed_seq, frame, blobs))
         except (duckdb.Error, OSError) as err:
             self.counters.failed_commits += 1
             raise Transient(f"the journal could not commit: {err}") from err
@@ -128,7 +119,7 @@ class Writer:
         self.counters.entries += len(rows)
 
     def _make_durable(self, rows: list[Row], blobs: dict[str, bytes], frame: bytes) -> None:
-        """Into the log; a group that is larger than the log straight into the database.  Raises duckdb.Error, OSError."""
+        """Into the log; what is larger than the log straight into the database.  Raises duckdb.Error, OSError."""
         if not self._log.fits(frame):
             self._drain()
             self._log.rewind()
@@ -136,7 +127,7 @@ class Writer:
             self._log.append(frame)
             self._await_database(rows, blobs)
         else:
-            self._store(rows, blobs)
+            self._database.store(rows, blobs)
 
     def _await_database(self, rows: list[Row], blobs: dict[str, bytes]) -> None:
         self._waiting += rows
@@ -147,22 +138,12 @@ class Writer:
         if not self._waiting:
             return
         try:
-            self._store(self._waiting, self._waiting_blobs)
+            self._database.store(self._waiting, self._waiting_blobs)
         except duckdb.Error:
             if not self.release_ballast():
                 raise
-            self._store(self._waiting, self._waiting_blobs)  # once: the ballast is gone now
+            self._database.store(self._waiting, self._waiting_blobs)  # once: the ballast is gone now
         self._waiting, self._waiting_blobs = [], {}
-
-    def _store(self, rows: list[Row], blobs: dict[str, bytes]) -> None:
-        self._insert_surely(rows, list(blobs.items()))
-        self._stored_seq = rows[-1][0]
-        if self._folder_stale:  # the insert may have created DuckDB's log
-            try:
-                fsync_folder(self._folder)
-            except OSError as err:
-                raise Fatal(f"{self._folder}: the disk failed after a commit: {err}") from err
-            self._folder_stale = False
 
     def release_ballast(self) -> bool:
         """Give up the reserve so that alarms still commit on a full disk; False if there was none."""
@@ -191,20 +172,20 @@ class Writer:
                 self.counters.checkpoints_skipped += 1
                 self._since_entries = self._since_bytes = 0
                 return False
-            self._connection.execute("CHECKPOINT")
+            self._database.checkpoint()
             self._mark.flush()
-            self._keep_pages()
+            self._database.keep_pages()
             fsync_folder(self._folder)
         except duckdb.FatalException as err:  # every commit is in the log still
             self.counters.checkpoints_skipped += 1
             self._since_entries = self._since_bytes = 0
-            self.revive(err)
+            self._database.revive(err)
             return False
         except (duckdb.Error, OSError) as err:
             raise Fatal(f"{self._folder}: the journal could not checkpoint: {err}") from err
         self._log.rewind()
-        self._folder_stale = True
-        self._since_entries = self._since_bytes = self._revivals = 0
+        self._folded_seq = self._committed_seq
+        self._since_entries = self._since_bytes = 0
         self.counters.checkpoints += 1
         return True
 
@@ -220,29 +201,6 @@ class Writer:
             return False
         return True
 
-    def revive(self, reason: Exception) -> int:
-        """After DuckDB gave up on the session: close it, open it anew, compare; the newest number in the file.
-
-        Raises Fatal after too many tries, or where acknowledged rows are missing: the boot ladder reports those.
-        """
-        self._revivals += 1
-        if self._revivals > MAX_REVIVALS:
-            raise Fatal(f"the journal's database gave up {self._revivals} times: {reason}") from reason
-        self.counters.revivals += 1
-        self._reader.close()
-        with contextlib.suppress(duckdb.Error):
-            self._connection.close()
-        try:
-            connection, state = reopen(self._folder)
-        except (OSError, duckdb.Error) as err:
-            raise Fatal(f"the journal's database gave up ({reason}) and cannot be opened: {err}") from err
-        self._booted = dataclasses.replace(self._booted, connection=connection)
-        self._use(connection)
-        found_seq = 0 if state.tail is None else state.tail.seq
-        if found_seq < self._stored_seq:
-            raise Fatal(f"the journal's database gave up ({reason}) and lost rows behind {found_seq}: boot reports it")
-        return found_seq
-
     def hold(self) -> tuple[int, duckdb.DuckDBPyConnection, int]:
         """Bring everything into the database file and leave it unchanged until `release`.
 
@@ -251,10 +209,10 @@ class Writer:
         """
         if self._held:
             raise Transient("the journal is being copied already")
-        if self._since_entries and not self.checkpoint():
+        if self._folded_seq != self._committed_seq and not self.checkpoint():
             raise Transient(f"{self._folder}: no room for a checkpoint of the journal")
         self._held = True
-        return self._committed_seq, self._connection.cursor(), self._booted.file_fd
+        return self._committed_seq, self._database.connection.cursor(), self._database.file_fd
 
     def release(self) -> None:
         """Let checkpoints go on."""
@@ -273,47 +231,34 @@ class Writer:
         try:
             self._drain()
             row, _ = self._row(entry, wall, self._head, blobs)
-            complete(self._connection, draft, row, blobs)
-            self._connection.execute("CHECKPOINT")
+            complete(self._database.connection, draft, row, blobs)
+            self._database.checkpoint()
         except duckdb.FatalException as err:
             raise Fatal(f"the journal's database gave up in retention: {err}") from err
         except duckdb.Error as err:
-            self._roll_back()
+            self._database.roll_back()
             raise Transient(f"{self._folder}: retention could not finish: {err}") from err
         self._take_over(draft.path, row[-1])
-        return os.fstat(self._booted.file_fd).st_size
+        return os.fstat(self._database.file_fd).st_size
 
     def _take_over(self, path: Path, head: bytes) -> None:
-        self._reader.close()
         try:
-            self._connection.close()  # the log is gone with the checkpoint: none may meet another database
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-            path.rename(self._folder / DATABASE_NAME)
-            fsync_folder(self._folder)
-            connection, state = reopen(self._folder)
-            self._swap_descriptor()
-            self._booted = dataclasses.replace(self._booted, connection=connection)
-            self._use(connection)
-            self._committed_seq, self._stored_seq, self._head = self._seq, self._seq, head
+            state = self._database.take_over(path)
+            self._committed_seq, self._head = self._seq, head
             self._log.rewind()
             self._known_blobs = OrderedDict.fromkeys(state.blob_hashes)
             self._mark.write(MarkValue(self.epoch, self._seq, head))
             self._mark.flush()
-            self._keep_pages()
+            self._database.keep_pages()
             fsync_folder(self._folder)
         except (duckdb.Error, OSError) as err:
             raise Fatal(f"{self._folder}: the journal could not change over to what retention left: {err}") from err
+        self._folded_seq = self._committed_seq
         self._since_entries = self._since_bytes = 0
-
-    def _swap_descriptor(self) -> None:
-        fd = os.open(self._folder / DATABASE_NAME, os.O_RDONLY | os.O_CLOEXEC)
-        os.dup2(fd, self._booted.file_fd, inheritable=False)
-        os.close(fd)
 
     def finish(self) -> None:
         """A last checkpoint, so that the next start finds no log.  Raises Fatal."""
-        if self._since_entries:
+        if self._folded_seq != self._committed_seq:
             self.checkpoint()
 
     def suspect(self) -> None:
@@ -322,7 +267,7 @@ class Writer:
 
     def close(self) -> None:
         """Let go of database, mark and lock, as they are."""
-        self._reader.close()
+        self._database.close()
         self._booted.close()
 
     # -- reading
@@ -334,14 +279,14 @@ class Writer:
             self._drain()
         except duckdb.Error as err:
             raise Transient(f"the journal could not store what it is asked for: {err}") from err
-        return self._reader
+        return self._database.reader
 
     def surely(self, read: Callable[[], T]) -> T:
         """What the function returns; once more where DuckDB gives up on the session under it."""
         try:
             return read()
         except SessionLost as err:
-            self.revive(err)
+            self._database.revive(err)
             return read()
 
     def history(self, run_id: str) -> list[Record]:
@@ -395,47 +340,6 @@ class Writer:
         link = self._chain.link(head, canonical)
         return (self._seq, self.epoch, wall, *text, payload, blob_hash, link), canonical
 
-    def _insert(self, rows: Sequence[Row], blobs: Sequence[Row]) -> None:
-        self._inserter.insert(self._connection, rows, blobs)
-
-    def _insert_surely(self, rows: Sequence[Row], blobs: Sequence[Row]) -> None:
-        """One transaction; where DuckDB gives up on the session, look what came of it and write what is missing.
-
-        Raises duckdb.Error when the transaction failed, Fatal after MAX_REVIVALS.
-        """
-        while True:
-            try:
-                self._insert(rows, blobs)
-            except duckdb.FatalException as err:
-                if self.revive(err) >= rows[-1][0]:  # it had been committed
-                    return
-            except duckdb.Error as err:
-                if (self._newest_seq() if self._roll_back() else self.revive(err)) < rows[-1][0]:
-                    raise
-                return  # it had been committed, and the answer was lost
-            else:
-                self._revivals = 0
-                return
-
-    def _newest_seq(self) -> int:
-        rows = self._connection.execute("SELECT coalesce(max(seq), 0) FROM event").fetchall()
-        return int(rows[0][0])
-
-    def _roll_back(self) -> bool:
-        """End a failed transaction; False where the session is beyond that."""
-        try:
-            self._connection.execute("ROLLBACK")
-        except duckdb.TransactionException:  # the failed statement has ended the transaction itself
-            return True
-        except duckdb.Error:
-            return False
-        return True
-
-    def _keep_pages(self) -> None:
-        """A second copy of what the next checkpoint will write in place."""
-        rows = self._connection.execute("SELECT block_id FROM pragma_metadata_info()").fetchall()
-        keep_pages(self._folder, self._booted.file_fd, [block for (block,) in rows[:MAX_BLOCKS]])
-
     def _note_committed(self, rows: Sequence[Row], blobs: dict[str, bytes], size_bytes: int) -> None:
         for row in rows:
             if row[5]:
@@ -456,9 +360,5 @@ class Writer:
                 run_id=run.run_id, workflow=run.workflow, first_seq=run.first_seq, last_seq=seq
             )
         elif kind == "run.started" or kind in REOPENING_KINDS:
-            first_seq = (
-                seq if kind == "run.started" else 0
-            )  # where it began is not in memory: read from the first
-            self._open_runs[run_id] = OpenRun(
-                run_id=run_id, workflow=name, first_seq=first_seq, last_seq=seq
-            )
+            first_seq = seq if kind == "run.started" else 0  # where it began is not in memory: read from the first
+            self._open_runs[run_id] = OpenRun(run_id=run_id, workflow=name, first_seq=first_seq, last_seq=seq)

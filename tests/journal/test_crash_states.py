@@ -1,10 +1,10 @@
 """Every legal disk state after a power cut, rebuilt from the system calls of a writer and opened by the boot ladder.
 
-The writer commits, checkpoints, takes a snapshot and drops old rows under strace.  A model of the file system
-says which of its writes and folder changes may be on the disk after a cut behind each call: all, none, one
-missing, one torn.  Two models: ext4 (the flush of any file also commits earlier folder changes; a file never
-shows bytes that were not written) and strict POSIX (names are durable only after a flush of their folder; a torn
-write may read as zeros).
+The writer commits, brings rows into the database, checkpoints, takes a snapshot and drops old rows under strace.  A
+model of the file system says which of its writes and folder changes may be on the disk after a cut behind each
+call: all, none, one missing, one torn.  Two models: ext4 (the flush of any file also commits earlier folder changes;
+a file never shows bytes that were not written) and strict POSIX (names are durable only after a flush of their
+folder; a torn write may read as zeros).
 After Pillai et al., "All File Systems Are Not Created Equal" (OSDI 2014).
 """
 
@@ -40,9 +40,10 @@ from journal.writer import Limits, Unit, Writer
 folder = Path(sys.argv[1])
 writer = Writer(boot(folder, lambda: b"k" * 32), key=b"k" * 32, boot_id="b", limits=Limits(ballast_bytes=0))
 if sys.argv[2] == "unflushed":
-    import journal.writer
-    journal.writer.fsync_folder = lambda folder: None
-    writer._connection.execute("SET fsync_mode = 'NONE'")
+    import journal.database, journal.writer
+    journal.database.fsync_folder = journal.writer.fsync_folder = lambda folder: None
+    os.fdatasync = lambda descriptor: None
+    writer._database.connection.execute("SET fsync_mode = 'NONE'")
 wall = datetime(2026, 3, 1, tzinfo=UTC)
 
 
@@ -55,6 +56,8 @@ def step(number):
 writer.commit([Unit(entries=(Entry(kind="note", payload=b"n" * 900),) * 40, wall=wall, size_bytes=0)])
 for number in range(1, 16):
     step(number)
+    if number % 4 == 0:
+        writer.reader  # what waits goes into the database, without a checkpoint
     if number % 6 == 0:
         writer.checkpoint()
 last_seq, session, fd = writer.hold()

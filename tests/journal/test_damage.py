@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import journal.opening
+from journal.commit_log import LOG_NAME
 from journal.damage import HEADERS_BYTES, checksum, damaged_header, leftover_bytes, mended_length
 from journal.engine.ports import Entry
+from journal.insert import Inserter
 from journal.opening import DATABASE_NAME, SNAPSHOT_NAME, WAL_NAME
 from journal.reader import SessionLost
 from journal.rescue import MARK_NAME, Booted, boot
@@ -33,9 +35,8 @@ def entry(number: int) -> Entry:
     return Entry(kind="step.done", run_id="r", key=f"s#{number}", payload=payload)
 
 
-@pytest.fixture(scope="module")
-def cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A state folder as a cut leaves it: 20 rows in the database, 20 in the log, the mark at 40."""
+def made(tmp_path_factory: pytest.TempPathFactory, *, taken_over: bool) -> Path:
+    """A state folder as a cut leaves it: 20 rows in the database, 20 in a log, the mark at 40."""
     live = tmp_path_factory.mktemp("live")
     writer = Writer(boot(live, lambda: KEY), key=KEY, boot_id="b", limits=Limits(ballast_bytes=0))
     for number in range(1, ROWS + 1):
@@ -43,10 +44,26 @@ def cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer.commit([Unit(entries=(entry(number),), wall=wall, size_bytes=0)])
         if number == ROWS // 2:
             writer.checkpoint()
+        if taken_over:
+            assert writer.reader  # so that its row is in DuckDB's log, in a transaction of its own
     folder = tmp_path_factory.mktemp("cut") / "state"
     shutil.copytree(live, folder)
     writer.close()
     return folder
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The newest 20 rows are in DuckDB's log alone: what that one loses would come back from ours."""
+    folder = made(tmp_path_factory, taken_over=True)
+    (folder / LOG_NAME).unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cut_early(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The newest 20 rows are in `journal.log` alone."""
+    return made(tmp_path_factory, taken_over=False)
 
 
 def frames(content: bytes) -> list[int]:
@@ -146,6 +163,70 @@ def test_a_sample_of_damaged_logs(cut: Path, tmp_path: Path, seed: int, mutation
 def test_all_damaged_logs(cut: Path, tmp_path: Path, mutation: str) -> None:
     for name, content in MUTATIONS[mutation]((cut / WAL_NAME).read_bytes()):
         check_log(cut, tmp_path, name, content)
+
+
+def own_frames(log: bytes) -> list[int]:
+    """Where each entry of `journal.log` begins, and the end of the last one."""
+    offsets = [0]
+    while log[offsets[-1] : offsets[-1] + 4] == b"BSL1":
+        offsets.append(offsets[-1] + 24 + struct.unpack_from("<I", log, offsets[-1] + 4)[0])
+    return offsets
+
+
+def damaged_own(log: bytes) -> Iterator[tuple[str, bytes]]:
+    """Cuts, zeros and flipped bits at each class of offsets, and every single bit of some entries."""
+    ends = own_frames(log)
+    assert len(ends) > ROWS // 2
+    for at in ends:
+        yield from ((f"cut {at}+{more}", log[: at + more]) for more in (0, 1, 23, 24, 25))
+        yield from ((f"zeros from {at}+{more}", log[: at + more] + bytes(len(log) - at - more)) for more in (0, 8, 30))
+    for at in range(0, ends[-1], 512):
+        yield f"sector {at}", log[:at] + bytes(512) + log[at + 512 :]
+    chance = random.Random(3)
+    places = [*range(ends[1] * 8, (ends[1] + 64) * 8), *(chance.randrange(ends[-1] * 8) for _ in range(400))]
+    for place in places:
+        content = bytearray(log)
+        content[place // 8] ^= 1 << place % 8
+        yield f"bit {place}", bytes(content)
+
+
+def check_own(cut_early: Path, tmp_path: Path, name: str, content: bytes) -> int:
+    folder = tmp_path / "state"
+    shutil.copytree(cut_early, folder)
+    (folder / LOG_NAME).write_bytes(content)
+    kept = check(folder, name)
+    shutil.rmtree(folder)
+    return kept
+
+
+def test_a_sample_of_damage_to_our_own_log(cut_early: Path, tmp_path: Path, seed: int) -> None:
+    states = list(damaged_own((cut_early / LOG_NAME).read_bytes()))
+    for name, content in random.Random(seed).sample(states, SAMPLE // 2):
+        check_own(cut_early, tmp_path, name, content)
+
+
+@pytest.mark.crash_all
+def test_all_damage_to_our_own_log(cut_early: Path, tmp_path: Path) -> None:
+    for name, content in damaged_own((cut_early / LOG_NAME).read_bytes()):
+        check_own(cut_early, tmp_path, name, content)
+
+
+def test_a_cut_before_the_database_took_over_costs_nothing(cut_early: Path, tmp_path: Path) -> None:
+    assert not (cut_early / WAL_NAME).exists() or not (cut_early / WAL_NAME).stat().st_size
+    folder = tmp_path / "state"
+    shutil.copytree(cut_early, folder)
+    assert check(folder, "plain") == ROWS
+
+
+def test_an_older_database_is_not_mixed_with_newer_rows(cut_early: Path, tmp_path: Path) -> None:
+    """The snapshot is older than what the log begins with: the rows between are lost, and those behind kept aside."""
+    folder = tmp_path / "state"
+    shutil.copytree(cut_early, folder)
+    for name in (DATABASE_NAME, MARK_NAME):
+        (folder / name).unlink()
+    boot(folder, lambda: KEY).close()  # a new journal, whose log is set aside
+    aside = folder / f"{LOG_NAME}.rescued-1"
+    assert aside.read_bytes() == (cut_early / LOG_NAME).read_bytes()
 
 
 def test_a_flipped_length_loses_nothing(cut: Path, tmp_path: Path) -> None:
@@ -260,17 +341,18 @@ async def test_a_session_that_gave_up_is_opened_anew(open_store, monkeypatch: py
     """Before the commit, behind it, and in a read: nothing is lost, nothing twice, and nobody is told."""
     store = await open_store()
     await store.append([entry(1)])
-    insert = store._writer._insert
+    insert = Inserter.insert
 
-    def fail_once(rows: object, blobs: object, *, committed: bool) -> None:
-        monkeypatch.setattr(store._writer, "_insert", insert)
+    def fail_once(*arguments: object, committed: bool) -> None:
+        monkeypatch.setattr(Inserter, "insert", insert)
         if committed:
-            insert(rows, blobs)
+            insert(*arguments)
         raise duckdb.FatalException("invalidated")
 
     for number, committed in ((2, False), (3, True)):
-        monkeypatch.setattr(store._writer, "_insert", lambda r, b, c=committed: fail_once(r, b, committed=c))
+        monkeypatch.setattr(Inserter, "insert", lambda *a, c=committed: fail_once(*a, committed=c))
         assert await store.append([entry(number)]) == [number]
+        assert len(await store.history("r")) == number
     assert store.counters.revivals == 2
     assert [record.key for record in await store.history("r")] == ["s#1", "s#2", "s#3"]
     read = store._writer.history

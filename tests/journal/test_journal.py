@@ -41,6 +41,7 @@ async def test_a_rescue_is_in_the_journal(tmp_path: Path, clock) -> None:
     await journal.store.append([Entry(kind="note")] * 10)
     await journal.close()
     (tmp_path / DATABASE_NAME).write_bytes(b"garbage" * 10_000)
+    (tmp_path / "journal.log").unlink()
     journal = await Journal.open(tmp_path, clock)
     rows = await journal.query("events", kind="journal.rescued")
     assert sorted(row["name"] for row in rows) == ["database_set_aside", "numbers_lost"]

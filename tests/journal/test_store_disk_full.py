@@ -46,7 +46,7 @@ def note(size_bytes: int) -> Entry:
 
 
 async def append_often(store: DuckStore, kept: list[int]) -> None:
-    for _ in range(100):
+    for _ in range(400):  # more than the log has room for without growing
         kept += await store.append([note(900)])
 
 

@@ -148,6 +148,7 @@ async def test_an_anchor_finds_rows_taken_from_the_end(tmp_path: Path, clock) ->
     with duckdb.connect(tmp_path / DATABASE_NAME) as connection:
         connection.execute("DELETE FROM event WHERE seq > 3")
     (tmp_path / "journal.mark").unlink()
+    (tmp_path / "journal.log").unlink()
     journal = await Journal.open(tmp_path, clock)
     assert (await journal.verify()).broken_seq is None
     assert (await journal.verify([head])).broken_seq == head.seq
