@@ -77,6 +77,7 @@ async def rate(folder: Path, shape: str, steps: int) -> None:
     with Meter() as meter:
         runs = await asyncio.gather(*(engine.start(program, steps // width) for _ in range(width)))
         await asyncio.gather(*(engine.result(run) for run in runs))
+        assert await journal.store.checkpoint()  # what the log has put off belongs to the price
     say(meter.per(steps))
 
 
