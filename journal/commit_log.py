@@ -26,7 +26,7 @@ __all__ = ("LOG_NAME", "CommitLog", "Group", "frame_of")
 
 LOG_NAME = "journal.log"
 MAX_LOG_BYTES = 8 << 20  # twice what makes the writer checkpoint; a group larger than this goes into the database
-GROW_BYTES = 128 << 10  # zeros ahead: a flush that need not make the file longer is half as dear on ext4
+GROW_BYTES = 4 << 10  # a page: what is written in larger pieces the kernel may also write back in them
 
 _HEADER = struct.Struct("<4sIIIQ")
 _MAGIC = b"BSL1"
