@@ -61,20 +61,11 @@ class CommitLog:
         self._size_bytes = os.fstat(self._fd).st_size
         self._end = 0  # where the next frame goes
 
-    def read(self) -> tuple[list[Group], bool]:
-        """Every whole frame from the first on, and whether a frame that was begun behind them is not whole.
-
-        The next frame goes behind the last of them.  Raises OSError.
-        """
-        content = os.pread(self._fd, MAX_LOG_BYTES + GROW_BYTES, 0)
-        groups = list(_groups(content))
+    def read(self) -> list[Group]:
+        """Every whole frame from the first on; the next one goes behind the last of them.  Raises OSError."""
+        groups = list(_groups(os.pread(self._fd, MAX_LOG_BYTES + GROW_BYTES, 0)))
         self._end = groups[-1].end if groups else 0
-        torn = False
-        if groups and len(content) >= self._end + _HEADER.size:
-            magic, *_, after_seq = _HEADER.unpack_from(content, self._end)
-            begun = magic == _MAGIC and after_seq == groups[-1].rows[-1][0]
-            torn = begun and _group(content, self._end) is None
-        return groups, torn
+        return groups
 
     def cut(self, offset: int) -> None:
         """Have the next frame begin here, and what stands here be none.  Raises OSError."""

@@ -16,9 +16,7 @@ def recover(log: CommitLog, state: State, acts: list[Act]) -> list[Group]:
 
     Adds to `acts` where something was wrong; what was there is copied aside first.  Raises OSError.
     """
-    groups, torn = log.read()
-    if torn:
-        acts.append(Act("log_torn", "the log's last entry is not whole", copy_aside(log.path)))
+    groups = log.read()
     stored_seq = 0 if state.tail is None else state.tail.seq
     newer = [group for group in groups if group.rows[-1][0] > stored_seq]
     if newer and newer[0].after_seq > stored_seq:  # an older database, for example the snapshot, has come back

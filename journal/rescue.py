@@ -37,7 +37,7 @@ class RescueNote:
     """One thing that the boot ladder had to do.  The gateway turns it into an alarm.
 
     Rungs, in their order: wal_copied, wal_length_mended, wal_cut, block_copied, header_copied, wal_set_aside,
-    snapshot_restored, database_set_aside, rows_dropped, chain_broken, log_torn, log_set_aside, numbers_lost, mark_lost.
+    snapshot_restored, database_set_aside, rows_dropped, chain_broken, log_set_aside, numbers_lost, mark_lost.
     """
 
     rung: str
@@ -152,7 +152,8 @@ def _boot_opened(folder: Path, lock_fd: int, mark: Mark, commit_log: CommitLog, 
     known = mark.value or MarkValue(0, 0, b"")
     lost = (at.seq + 1, known.seq) if known.seq > at.seq else (None, None)
     if lost[0] is not None:
-        acts.append(Act("numbers_lost", f"sequence numbers lost from {lost[0]} up to the mark {lost[1]}"))
+        detail = f"sequence numbers lost from {lost[0]} up to the mark {lost[1]}"
+        acts.append(Act("numbers_lost", detail, copy_aside(commit_log.path)))
     if at.seq and mark.value is None:
         acts.append(Act("mark_lost", "journal.mark is missing or damaged: a loss at the end would not be noticed"))
     epoch = max(at.epoch, known.epoch, 1) + (1 if acts else 0)

@@ -21,11 +21,11 @@ def frame(seq: int, after_seq: int, size: int = 10, epoch: int = 1) -> bytes:
     return frame_of(after_seq, [(row, LINK)], {})
 
 
-def numbers(path: Path) -> tuple[list[int], bool]:
+def numbers(path: Path) -> list[int]:
     log = CommitLog(path)
-    groups, torn = log.read()
+    groups = log.read()
     log.close()
-    return [row[0] for group in groups for row in group.rows], torn
+    return [row[0] for group in groups for row in group.rows]
 
 
 def written(path: Path, *sizes: int, first: int = 1, epoch: int = 1) -> int:
@@ -41,11 +41,10 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
     log = CommitLog(tmp_path / "l")
     row = (7, 2, 1_700_000_000_000_000, "boot", "note", "", "k", "\N{GREEK SMALL LETTER OMEGA}", "", b"\0", "hash")
     log.append(frame_of(6, [(msgpack.packb(row), LINK)], {"hash": b"payload"}))
-    groups, torn = log.read()
+    groups = log.read()
     assert [(group.rows, group.blobs, group.after_seq) for group in groups] == [
         (((*row, LINK),), {"hash": b"payload"}, 6)
     ]
-    assert not torn
     assert (tmp_path / "l").stat().st_size == GROW_BYTES
     log.close()
 
@@ -61,13 +60,13 @@ def test_the_newest_round_comes_back_up_to_a_torn_write(
     last = begin = 0
     for sizes in rounds:
         begin, last = last + 1, written(path, *sizes, first=last + 1)
-    assert numbers(path) == (list(range(begin, last + 1)), False)
+    assert numbers(path) == list(range(begin, last + 1))
     log = CommitLog(path)
     log.read()
     half = frame(last + 1, last, 300)[: 24 + torn_at]
     os.pwrite(log._fd, half, log._end)
     log.close()
-    assert numbers(path) == (list(range(begin, last + 1)), True)
+    assert numbers(path) == list(range(begin, last + 1))
 
 
 def test_what_is_left_of_a_lost_epoch_is_no_part_of_the_log(tmp_path: Path) -> None:
@@ -77,7 +76,7 @@ def test_what_is_left_of_a_lost_epoch_is_no_part_of_the_log(tmp_path: Path) -> N
     log = CommitLog(path)
     log.append(frame(1, 0, epoch=2))
     log.close()
-    assert numbers(path) == ([1], False)
+    assert numbers(path) == [1]
 
 
 def test_a_refused_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,12 +93,12 @@ def test_a_refused_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     for size in (10, GROW_BYTES):
         with pytest.raises(OSError, match="No space"):
             log.append(frame(2, 1, size))
-        assert numbers(path) == ([1], False)
+        assert numbers(path) == [1]
         assert path.stat().st_size == GROW_BYTES
     monkeypatch.undo()
     log.append(frame(3, 1))
     log.close()
-    assert numbers(path) == ([1, 3], False)
+    assert numbers(path) == [1, 3]
 
 
 def test_a_failed_flush_is_fatal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,4 +128,4 @@ def test_the_log_is_bounded(tmp_path: Path) -> None:
 def test_any_bytes_can_be_read(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.mktemp("log") / "l"
     path.write_bytes(content)
-    assert numbers(path) == ([], False)
+    assert numbers(path) == []

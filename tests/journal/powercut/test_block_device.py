@@ -29,6 +29,7 @@ def look(state: Path, acknowledged: int) -> str:
         return f"REFUSED {err}"
     try:
         seqs = [row[0] for row in booted.connection.execute("SELECT seq FROM event ORDER BY seq").fetchall()]
+        seqs += [row[0] for group in booted.waiting for row in group.rows]
         if seqs != list(range(1, len(seqs) + 1)):
             return "HOLES"
         if len(seqs) < acknowledged:

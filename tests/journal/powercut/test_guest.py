@@ -28,6 +28,7 @@ PACKAGES = (
     "*duckdb*",
     "pydantic*",
     "msgpack",
+    "numpy*",
     "zstandard",
     "annotated_types",
     "typing_extensions.py",
