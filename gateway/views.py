@@ -13,6 +13,7 @@ from gateway.agents.wave import ExposureUpdate
 from gateway.config import Config
 from gateway.control import Handlers
 from gateway.desk import Desk
+from gateway.journal_views import JournalViews
 from gateway.memory import edge_rows
 from gateway.poller import Poller
 from gateway.publisher import Publisher
@@ -54,6 +55,7 @@ class Views:
             "status": self.status,
             "runs": self.runs,
             **RunViews(self._journal, self._desk).handlers(),
+            **JournalViews(self._journal).handlers(),
             "alarms": self.alarms,
             "graph": self.graph,
             "outbox": self.outbox,

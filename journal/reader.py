@@ -117,6 +117,10 @@ class Reader:
         )
         return self._records(condition, [kind, depth, limit], limit)
 
+    def newest(self, count: int) -> list[Record]:
+        """About the newest `count` entries, in sequence order: fewer where numbers are missing."""
+        return self._records("seq > (SELECT max(seq) FROM event) - ?", [count])
+
     def query(self, name: str, limit: int, arguments: dict[str, str]) -> list[dict[str, Any]]:
         """A named query of `schema.QUERIES`.  Raises BadInput for an unknown name or missing argument."""
         if name not in QUERIES:

@@ -150,6 +150,10 @@ class DuckStore:
         """The newest `depth` entries of each key of one kind, in sequence order; of more than `limit` the newest."""
         return await self._call(lambda: self._writer.reader.latest(kind, limit, depth))
 
+    async def newest(self, count: int) -> list[Record]:
+        """The newest `count` entries, in sequence order."""
+        return await self._call(lambda: self._writer.reader.newest(count))
+
     async def pending_outbox(self, from_seq: int, limit: int) -> list[Record]:
         """Queued messages from this sequence number on that were neither sent nor refused."""
         return await self._call(lambda: self._writer.reader.pending_outbox(from_seq, limit))

@@ -170,7 +170,7 @@ async def test_a_snapshot_is_the_journal(tmp_path: Path, clock) -> None:
 
 
 async def test_a_snapshot_is_made_when_it_is_a_day_old(tmp_path: Path, clock, monkeypatch) -> None:
-    monkeypatch.setattr("journal.upkeep.CHECK_S", 0.01)
+    monkeypatch.setattr("journal.upkeep.FIRST_CHECK_S", 0.01)
     made = asyncio.Event()
     monkeypatch.setattr("journal.upkeep.Upkeep.snapshot", lambda _: asyncio.to_thread(made.set))
     journal = await Journal.open(tmp_path, clock)
