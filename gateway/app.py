@@ -26,6 +26,7 @@ from gateway.config import Config
 from gateway.consolidation import consolidate
 from gateway.control import serve
 from gateway.desk import Desk
+from gateway.housekeeping import Housekeeping
 from gateway.incidents import Incident
 from gateway.intake import Intake
 from gateway.investigation import investigate
@@ -171,7 +172,8 @@ class _Daemon:
         online = status_message(gateway_id, online=True, simulated=self._simulated)
         sink = MqttSink(config.mqtt, will=offline, subscriptions=topics)
         publisher = Publisher(sink, journal.outbox, online, offline, verdicts.hear, self._clock, self._heartbeats)
-        views = Views(config, journal, desk, verdicts, self._pollers, reflex, publisher)
+        housekeeping = Housekeeping(journal, config.journal, self._clock)
+        views = Views(config, journal, desk, verdicts, self._pollers, reflex, publisher, housekeeping)
 
         async def open_incident(incident: Incident) -> None:
             timeout = timedelta(days=config.investigation.verdict_timeout_days)
@@ -182,6 +184,7 @@ class _Daemon:
             Child("reflex", lambda: reflex.run(open_incident, publisher.send_now)),
             Child("control", lambda: serve(config.gateway.state_dir, views.handlers())),
             Child("runs", lambda: self._resume_runs(engine)),
+            Child("housekeeping", housekeeping.run),
             Child("watchdog", lambda: self._feed_watchdog(journal)),
         ]
         resumed = await engine.resume()
