@@ -15,7 +15,7 @@ from drivers.errors import Transient
 from gateway.consolidation import consolidate
 from gateway.desk import Desk
 from gateway.incidents import Incident
-from journal.engine import Effect, checkpoint, current_run, emit, services, settle, wait_for, workflow
+from journal.engine import Effect, Queue, checkpoint, current_run, emit, services, settle, wait_for, workflow
 from journal.fault_graph import Episode
 from models.core import Choice, Decision
 from models.dga.consensus import diagnose
@@ -37,8 +37,9 @@ from models.findings import (
     Verdict,
 )
 
-__all__ = ("WAIT", "episode_of", "investigate")
+__all__ = ("INVESTIGATIONS", "WAIT", "episode_of", "investigate", "urgency")
 
+INVESTIGATIONS = Queue(name="investigations", concurrency=2)  # one that waits for its verdict has left its place
 WAIT = "verdict"  # what `Engine.answer` addresses
 
 GAS_FAMILIES = frozenset({Family.PD, Family.DISCHARGE, Family.THERMAL, Family.MIXED})
@@ -203,6 +204,11 @@ async def investigate(incident: Incident, verdict_timeout: timedelta) -> Diagnos
     )
     await close_incident(incident, diagnosis, verdict)
     return diagnosis
+
+
+def urgency(incident: Incident, criticality: int) -> float:
+    """Its rank in the queue: by severity, then by how critical the asset is (1 to 5)."""
+    return float(10 * incident.severity + criticality)
 
 
 def _candidates(methods: Diagnosis) -> list[FaultCode]:

@@ -103,6 +103,7 @@ class Views:
             "reflex_latency_ms": [round(value * 1000) for value in self._publisher.first_alarm_latencies_s],
             "samples_dropped": self._journal.samples.dropped_count,
             "judgements_dropped": self._reflex.dropped_units,
+            "clock": "trusted" if self._desk.engine.clock_trusted() else "not trusted: deadlines count awake time",
             "core": self._desk.core.status,
         }
 

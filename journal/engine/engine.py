@@ -293,6 +293,10 @@ class Engine:
         """Look at every deadline again: the wall clock was set or became trusted."""
         self._timers.check()
 
+    def clock_trusted(self) -> bool:
+        """True while the wall clock may decide about deadlines."""
+        return self._timers.trusted()
+
     async def confirm_clock(self) -> None:
         """A person says that the wall clock is right, after it had stepped."""
         await self._enter()
