@@ -29,7 +29,7 @@ from gateway.desk import Desk
 from gateway.housekeeping import Housekeeping
 from gateway.incidents import Incident
 from gateway.intake import Intake
-from gateway.investigation import INVESTIGATIONS, investigate, urgency
+from gateway.investigation import INVESTIGATIONS, begin, investigate
 from gateway.memory import known_causes, open_graph
 from gateway.plant_clock import PlantClock
 from gateway.poller import Poller
@@ -180,9 +180,7 @@ class _Daemon:
 
         async def open_incident(incident: Incident) -> None:
             timeout = timedelta(days=config.investigation.verdict_timeout_days)
-            priority = urgency(incident, desk.criticality(incident.asset_id))
-            queue = INVESTIGATIONS
-            await engine.start(investigate, incident, timeout, key=incident.id, queue=queue, priority=priority)
+            await begin(engine, incident, timeout, desk.criticality(incident.asset_id))
 
         children = [
             Child("publisher", publisher.run, backoff=Backoff(first_s=0.2, most_s=15.0)),

@@ -15,7 +15,7 @@ from drivers.errors import Transient
 from gateway.consolidation import consolidate
 from gateway.desk import Desk
 from gateway.incidents import Incident
-from journal.engine import Effect, Queue, checkpoint, current_run, emit, services, settle, wait_for, workflow
+from journal.engine import Effect, Engine, Queue, checkpoint, current_run, emit, services, settle, wait_for, workflow
 from journal.fault_graph import Episode
 from models.core import Choice, Decision
 from models.dga.consensus import diagnose
@@ -37,7 +37,7 @@ from models.findings import (
     Verdict,
 )
 
-__all__ = ("INVESTIGATIONS", "WAIT", "episode_of", "investigate", "urgency")
+__all__ = ("INVESTIGATIONS", "WAIT", "begin", "episode_of", "investigate")
 
 INVESTIGATIONS = Queue(name="investigations", concurrency=2)  # one that waits for its verdict has left its place
 WAIT = "verdict"  # what `Engine.answer` addresses
@@ -206,9 +206,11 @@ async def investigate(incident: Incident, verdict_timeout: timedelta) -> Diagnos
     return diagnosis
 
 
-def urgency(incident: Incident, criticality: int) -> float:
-    """Its rank in the queue: by severity, then by how critical the asset is (1 to 5)."""
-    return float(10 * incident.severity + criticality)
+async def begin(engine: Engine, incident: Incident, verdict_timeout: timedelta, criticality: int) -> str:
+    """Queue the investigation of an incident, once: severe ones first, then those of critical assets (5 to 1)."""
+    priority = 10 * incident.severity + criticality
+    key = incident.id
+    return await engine.start(investigate, incident, verdict_timeout, key=key, queue=INVESTIGATIONS, priority=priority)
 
 
 def _candidates(methods: Diagnosis) -> list[FaultCode]:
