@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import hmac
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -100,6 +100,10 @@ class Reader:
         sql = "SELECT run_id FROM event WHERE kind = 'run.started' AND key = ? ORDER BY seq LIMIT 1"
         rows = self._fetch(sql, [key])
         return rows[0][0] if rows else None
+
+    def run_keys(self) -> Iterator[str]:
+        """The key of every run that was ever started and is still in the rows."""
+        return (key for (key,) in self._fetch("SELECT key FROM event WHERE kind = 'run.started'", []))
 
     def pending_outbox(self, from_seq: int, limit: int) -> list[Record]:
         """Queued messages that were neither sent nor refused, in sequence order."""

@@ -27,7 +27,7 @@ from journal.pages import MAX_BLOCKS, keep_pages
 from journal.reader import RETAINED, Chain, Reader, Row, SessionLost, Verification, microseconds
 from journal.rescue import Booted
 from journal.retention import Draft, complete
-from journal.schema import ENDED_KINDS, REOPENING_KINDS
+from journal.run_index import RunIndex
 from journal.units import Counters, Limits, Unit, is_alarm
 
 __all__ = ("Counters", "Limits", "Unit", "Writer", "is_alarm")
@@ -58,7 +58,7 @@ class Writer:
         self._committed_seq = 0 if tail is None else tail.seq
         same_epoch = tail is not None and tail.epoch == booted.epoch
         self._head = tail.chain if tail is not None and same_epoch else self._chain.start(booted.epoch)
-        self._open_runs = {run.run_id: run for run in booted.state.open_runs}
+        self._runs = RunIndex(booted.state.open_runs)
         self._known_blobs = OrderedDict.fromkeys(booted.state.blob_hashes)
         self._held = False  # no checkpoint: somebody copies the database file
         self._revivals = 0  # since the last commit or checkpoint that succeeded
@@ -272,18 +272,26 @@ class Writer:
 
     def history(self, run_id: str) -> list[Record]:
         """Every entry of one run, in sequence order."""
-        run = self._open_runs.get(run_id)
-        first, last = (run.first_seq, run.last_seq) if run is not None else (0, self._seq)
-        return self.reader.history(run_id, first, last)
+        first, last = self._runs.span(run_id)
+        records = self.reader.history(run_id, first, self._seq if last is None else last)
+        self._runs.was_read(run_id, records)
+        return records
 
     def histories(self, run_ids: Sequence[str]) -> dict[str, list[Record]]:
         """Every entry of each of these runs, in sequence order, in one read."""
-        first = min((run.first_seq if (run := self._open_runs.get(one)) else 0 for one in run_ids), default=0)
+        first = min((self._runs.span(one)[0] for one in run_ids), default=0)
         return self.reader.histories(run_ids, first)
+
+    def find_run(self, key: str) -> str | None:
+        """The run that was started with this key; the rows are read only where there was one that has ended."""
+        found = self._runs.open_run(key)
+        if found is not None or not self._runs.perhaps(key, self.reader.run_keys):
+            return found
+        return self.reader.find_run(key)
 
     def open_runs(self) -> list[OpenRun]:
         """Runs that have not ended, in the order of their start."""
-        return sorted(self._open_runs.values(), key=lambda run: run.first_seq)
+        return self._runs.open_runs()
 
     @property
     def last_seq(self) -> int:
@@ -365,7 +373,7 @@ class Writer:
         for unit in units:
             for seq, entry in enumerate(unit.entries, unit.first_seq):
                 if entry.run_id:
-                    self._note_run(entry, seq)
+                    self._runs.note(entry, seq)
         for blob_hash in blobs:
             self._known_blobs[blob_hash] = None
         while len(self._known_blobs) > MAX_KNOWN_BLOBS:
@@ -374,19 +382,3 @@ class Writer:
         self._since_bytes += sum(unit.size_bytes for unit in units)
         self.counters.commits += 1
         self.counters.entries += len(rows)
-
-    def _note_run(self, entry: Entry, seq: int) -> None:
-        run = self._open_runs.get(entry.run_id)
-        if entry.kind in ENDED_KINDS:
-            self._open_runs.pop(entry.run_id, None)
-        elif run is not None:
-            self._open_runs[entry.run_id] = OpenRun(
-                run_id=run.run_id, workflow=run.workflow, first_seq=run.first_seq, last_seq=seq
-            )
-        elif entry.kind == "run.started" or entry.kind in REOPENING_KINDS:
-            first_seq = (
-                seq if entry.kind == "run.started" else 0
-            )  # where it began is not in memory: read from the first
-            self._open_runs[entry.run_id] = OpenRun(
-                run_id=entry.run_id, workflow=entry.name, first_seq=first_seq, last_seq=seq
-            )

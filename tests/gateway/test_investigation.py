@@ -188,7 +188,7 @@ async def test_it_is_the_same_with_the_real_journal(
         run_id, diagnosis = await run_to_the_end(world, await world.open(make_finding()), verdict())
         assert diagnosis.code is FaultCode.D2
         (row,) = [row for row in await journal.query("runs") if row["run_id"] == run_id]
-        assert row["state"] == "done"
+        assert row["state"] == "DONE"
         assert len(await journal.store.latest("outbox.queued")) == 2
     finally:
         await journal.close()
