@@ -77,16 +77,19 @@ class RunIndex:
             for one in seen():
                 _add(fresh, one)
             self._filter = fresh
-        return all(self._filter[bit >> 3] & 1 << (bit & 7) for bit in _places(key))
+        place, step = _hashed(key)
+        places = ((place + number * step) % _BITS for number in range(PROBES))
+        return all(self._filter[place >> 3] & 1 << (place & 7) for place in places)
 
 
 def _add(bits: bytearray, key: str) -> None:
-    for bit in _places(key):
-        bits[bit >> 3] |= 1 << (bit & 7)
+    place, step = _hashed(key)
+    for _ in range(PROBES):
+        bits[place >> 3] |= 1 << (place & 7)
+        place = (place + step) % _BITS
 
 
-def _places(key: str) -> Iterable[int]:
-    """Bits of the key; Python's hash, which differs from process to process, is good enough within one."""
-    first = hash(key)
-    second = hash((first, key)) | 1
-    return ((first + number * second) % _BITS for number in range(PROBES))
+def _hashed(key: str) -> tuple[int, int]:
+    """The first bit of a key and how far it is to the next; Python's hash is good enough within one process."""
+    both = hash(key)
+    return both % _BITS, (both >> 32) | 1
