@@ -53,6 +53,15 @@ class Mark:
         self._next_slot = 1 - self._next_slot
         self.value = value
 
+    def rewrite(self) -> bool:
+        """Write the newest value once more; False where the disk takes no write any more."""
+        try:
+            if self.value is not None:
+                self.write(self.value)
+        except OSError:
+            return False
+        return True
+
     def flush(self) -> None:
         """Bring the slots to the disk.  Raises OSError."""
         os.fdatasync(self._fd)

@@ -22,7 +22,7 @@ from journal.engine.ports import Entry, OpenRun, Record
 from journal.files import Ballast, free_bytes, fsync_folder
 from journal.insert import Inserter
 from journal.mark import MarkValue
-from journal.opening import DATABASE_NAME, MAX_KNOWN_BLOBS, reopen, suspect
+from journal.opening import DATABASE_NAME, MAX_KNOWN_BLOBS, WAL_NAME, reopen, suspect
 from journal.pages import MAX_BLOCKS, keep_pages
 from journal.reader import RETAINED, Chain, Reader, Row, SessionLost, Verification, microseconds
 from journal.rescue import Booted
@@ -131,20 +131,21 @@ class Writer:
         )
 
     def checkpoint(self) -> bool:
-        """Fold the log into the database file; False where the disk has no room or it is copied.  Raises Fatal."""
+        """Fold the log into the database file; False where the disk has no room, is read-only, or the file is copied.
+
+        Raises Fatal.
+        """
         if self._held:
             self.counters.checkpoints_skipped += 1
             return False
         try:
-            self._ballast.hold()
-            if free_bytes(self._folder) < 4 * self._since_bytes + (1 << 20):  # a failed CHECKPOINT kills the session
+            # A failed CHECKPOINT kills the session; on a disk that stays as it is, the daemon with it.
+            if not self._mark.rewrite() or free_bytes(self._folder) < 4 * self._since_bytes + (1 << 20):
                 self.counters.checkpoints_skipped += 1
                 self._since_entries = self._since_bytes = 0
                 return False
+            self._ballast.hold()
             self._connection.execute("CHECKPOINT")
-            self._mark.flush()
-            self._keep_pages()
-            fsync_folder(self._folder)
         except duckdb.FatalException as err:  # every commit is in the log still
             self.counters.checkpoints_skipped += 1
             self._since_entries = self._since_bytes = 0
@@ -154,6 +155,13 @@ class Writer:
             raise Fatal(f"{self._folder}: the journal could not checkpoint: {err}") from err
         self._folder_stale = True
         self._since_entries = self._since_bytes = self._revivals = 0
+        try:
+            self._mark.flush()
+            self._keep_pages()
+            fsync_folder(self._folder)
+        except OSError:  # the disk has just turned read-only; the next commit flushes the folder, or is refused
+            self.counters.checkpoints_skipped += 1
+            return False
         self.counters.checkpoints += 1
         return True
 
@@ -188,8 +196,9 @@ class Writer:
         """
         if self._held:
             raise Transient("the journal is being copied already")
-        if self._since_entries and not self.checkpoint():
-            raise Transient(f"{self._folder}: no room for a checkpoint of the journal")
+        wal = self._folder / WAL_NAME  # also what an unclean end or a checkpoint left out has left there
+        if wal.exists() and wal.stat().st_size and not self.checkpoint():
+            raise Transient(f"{self._folder}: no checkpoint of the journal: the disk is full or read-only")
         self._held = True
         return self._committed_seq, self._connection.cursor(), self._booted.file_fd
 
