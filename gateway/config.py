@@ -106,6 +106,9 @@ class JournalConfig(Frozen):
         le=1_000_000_000_000,
         description="free space below which the journal gives some back",
     )
+    export_dir: Path | None = Field(
+        default=None, description="what goes is kept here first, as Parquet; else it is gone"
+    )
 
     @model_validator(mode="after")
     def _failed_runs_stay_longer(self) -> "JournalConfig":

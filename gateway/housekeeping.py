@@ -115,7 +115,7 @@ class Housekeeping:
             max_bytes=max_bytes,
         )
         try:
-            retained = await self._journal.retain(policy)
+            retained = await self._journal.retain(policy, export_to=config.export_dir)
             self._ended, self._reason, self._failure = self._clock.now(), reason, ""
             self.runs += 1
             if retained.rows_dropped:

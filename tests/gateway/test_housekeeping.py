@@ -130,6 +130,18 @@ async def test_a_disk_that_refuses_is_told_and_tried_again(
     assert (await keeping.status())["retention"]["failure"] == ""
 
 
+async def test_what_goes_is_kept_elsewhere_or_stays(tmp_path: Path, journal: Journal, clock: Any, keeper: Any) -> None:
+    (tmp_path / "no folder").touch()
+    refused = keeper(LIMITS.model_copy(update={"export_dir": tmp_path / "no folder"}))
+    keeping = keeper(LIMITS.model_copy(update={"export_dir": tmp_path / "archive"}))
+    clock.advance(31 * DAY_S)
+    await refused.look()
+    assert (refused.failures, len(await runs_of(journal))) == (1, 61)
+    await keeping.look()
+    assert await runs_of(journal) == ["failed"]
+    assert sorted(path.name.partition(".")[0] for path in (tmp_path / "archive").iterdir()) == ["blob", "event"]
+
+
 async def test_metrics_name_what_was_freed(clock: Any, keeper: Any) -> None:
     keeping = keeper()
     clock.advance(31 * DAY_S)

@@ -62,4 +62,4 @@ def test_the_views_and_limits_are_those_of_the_code() -> None:
         name: float(default.replace(",", ""))
         for name, default in re.findall(r"^\| `(\w+)` \| ([\d,]+) \|", limits, re.MULTILINE)
     }
-    assert told == JournalConfig().model_dump()
+    assert told == JournalConfig().model_dump(exclude_none=True)
