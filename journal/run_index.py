@@ -4,7 +4,6 @@ For ended runs a filter of fixed size says of a key "never seen" for sure, or "p
 It is filled once from the keys in the database, at the first question.  Used by `writer` on its thread.
 """
 
-import dataclasses
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
@@ -37,7 +36,9 @@ class RunIndex:
                 del self._open[entry.run_id]
                 self._by_key.pop(run.key, None)
         elif run is not None:
-            self._open[entry.run_id] = dataclasses.replace(run, last_seq=seq)
+            self._open[entry.run_id] = OpenRun(  # not dataclasses.replace: this is done for every row of a run
+                run_id=run.run_id, workflow=run.workflow, first_seq=run.first_seq, last_seq=seq, key=run.key
+            )
         elif entry.kind == "run.started" or entry.kind in REOPENING_KINDS:
             first_seq = seq if entry.kind == "run.started" else self._first_seqs.get(entry.run_id, 0)
             self._open[entry.run_id] = OpenRun(

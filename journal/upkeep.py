@@ -16,7 +16,7 @@ import duckdb
 
 from drivers.base import Clock
 from drivers.errors import Transient
-from journal.files import COPY_CHUNK_BYTES, free_bytes, fsync_folder
+from journal.files import COPY_CHUNK_BYTES, free_bytes, fsync_folder, size_bytes
 from journal.mark import MarkValue
 from journal.opening import DATABASE_NAME, SNAPSHOT_NAME, WAL_NAME
 from journal.reader import Verification
@@ -136,9 +136,7 @@ class Upkeep:
 
     def sizes_bytes(self) -> tuple[int, int]:
         """Of the database with its log, and what is free on its disk.  Raises OSError."""
-        wal = self._folder / WAL_NAME
-        size = (self._folder / DATABASE_NAME).stat().st_size + (wal.stat().st_size if wal.exists() else 0)
-        return size, free_bytes(self._folder)
+        return sum(size_bytes(self._folder / name) for name in (DATABASE_NAME, WAL_NAME)), free_bytes(self._folder)
 
     # -- helpers
 

@@ -19,7 +19,7 @@ import duckdb
 from drivers.errors import Fatal, Transient
 from journal.engine.codec import encode
 from journal.engine.ports import Entry, OpenRun, Record
-from journal.files import Ballast, free_bytes, fsync_folder
+from journal.files import Ballast, free_bytes, fsync_folder, size_bytes
 from journal.insert import Inserter
 from journal.mark import MarkValue
 from journal.opening import DATABASE_NAME, MAX_KNOWN_BLOBS, WAL_NAME, reopen, suspect
@@ -196,8 +196,8 @@ class Writer:
         """
         if self._held:
             raise Transient("the journal is being copied already")
-        wal = self._folder / WAL_NAME  # also what an unclean end or a checkpoint left out has left there
-        if wal.exists() and wal.stat().st_size and not self.checkpoint():
+        # The log may also hold what an unclean end, or a checkpoint that was left out, has left there.
+        if size_bytes(self._folder / WAL_NAME) and not self.checkpoint():
             raise Transient(f"{self._folder}: no checkpoint of the journal: the disk is full or read-only")
         self._held = True
         return self._committed_seq, self._connection.cursor(), self._booted.file_fd
