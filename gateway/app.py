@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from drivers.base import Clock, Source
+from drivers.base import Clock, Sample, Source
 from drivers.by_exception import ByException
 from drivers.errors import NotStarted
 from drivers.modbus import ModbusLinkConfig, ModbusSource
@@ -26,10 +26,12 @@ from gateway.config import Config
 from gateway.consolidation import consolidate
 from gateway.control import serve
 from gateway.desk import Desk
+from gateway.housekeeping import Housekeeping
 from gateway.incidents import Incident
 from gateway.intake import Intake
-from gateway.investigation import investigate
+from gateway.investigation import INVESTIGATIONS, begin, investigate
 from gateway.memory import known_causes, open_graph
+from gateway.plant_clock import PlantClock
 from gateway.poller import Poller
 from gateway.publisher import Publisher, status_message
 from gateway.reflex import Reflex
@@ -80,6 +82,7 @@ class _Daemon:
     def __init__(self, config: Config, clock: Clock, observer: StepObserver | None) -> None:
         self._config = config
         self._clock = clock
+        self._plant_clock = PlantClock(clock)
         self._observer = observer
         self._simulated = config.gateway.time_factor != 1.0
         self._heartbeats = Heartbeats(clock)
@@ -138,13 +141,14 @@ class _Daemon:
             )
             engine = Engine(
                 journal.store,
-                clock,
+                self._plant_clock,
                 services=desk,
                 observer=self._observer,
                 not_started=(NotStarted,),
                 boot_id=journal.store.boot_id,
             )
             engine.register(investigate, consolidate)
+            engine.register_queues(INVESTIGATIONS)
             desk.engine = engine
             stack.push_async_callback(engine.close)
             hard = self._hard_agents(journal, book)
@@ -171,17 +175,19 @@ class _Daemon:
         online = status_message(gateway_id, online=True, simulated=self._simulated)
         sink = MqttSink(config.mqtt, will=offline, subscriptions=topics)
         publisher = Publisher(sink, journal.outbox, online, offline, verdicts.hear, self._clock, self._heartbeats)
-        views = Views(config, journal, desk, verdicts, self._pollers, reflex, publisher)
+        housekeeping = Housekeeping(journal, config.journal, self._clock)
+        views = Views(config, journal, desk, verdicts, self._pollers, reflex, publisher, housekeeping)
 
         async def open_incident(incident: Incident) -> None:
             timeout = timedelta(days=config.investigation.verdict_timeout_days)
-            await engine.start(investigate, incident, timeout, key=incident.id)
+            await begin(engine, incident, timeout, desk.criticality(incident.asset_id))
 
         children = [
             Child("publisher", publisher.run, backoff=Backoff(first_s=0.2, most_s=15.0)),
             Child("reflex", lambda: reflex.run(open_incident, publisher.send_now)),
             Child("control", lambda: serve(config.gateway.state_dir, views.handlers())),
             Child("runs", lambda: self._resume_runs(engine)),
+            Child("housekeeping", housekeeping.run),
             Child("watchdog", lambda: self._feed_watchdog(journal)),
         ]
         resumed = await engine.resume()
@@ -193,7 +199,12 @@ class _Daemon:
                 await open_incident(incident)  # does nothing where its run exists
         for judgement in rescue_judgements(gateway_id, journal.rescue_notes, self._clock):
             reflex.raise_own(judgement)
-        self._intake.connect(reflex.accept)
+
+        def accept(samples: Sequence[Sample]) -> None:
+            self._plant_clock.hear(samples)
+            reflex.accept(samples)
+
+        self._intake.connect(accept)
         log.info("%s runs: %d links, %d open runs resumed", gateway_id, len(self._pollers), len(resumed))
         notify("READY=1")
         return [group.create_task(supervise(child, self._clock), name=child.name) for child in children]
@@ -202,6 +213,7 @@ class _Daemon:
         """A commit that failed leaves its run open and out of memory: bring such runs back, now and then."""
         while True:
             await asyncio.sleep(RESUME_LOOK_S)
+            await self._plant_clock.refresh()
             engine.clock_changed()
             for run_id in await engine.resume():
                 log.warning("run %s had stopped and goes on", run_id)

@@ -13,6 +13,7 @@ import typer
 from drivers.clock import SystemClock
 from drivers.errors import BadInput
 from gateway import __version__
+from gateway.cli_journal import journal_app
 from gateway.cli_metrics import register_metrics
 from gateway.cli_plan import register_plan
 from gateway.cli_print import DEFAULT_CONFIG, ConfigOption, JsonOption, ask, print_json, print_table
@@ -32,6 +33,7 @@ train_app = typer.Typer(help="Fit models on this box.", no_args_is_help=True)
 register_plan(app)
 register_metrics(app)
 app.add_typer(runs_app, name="runs")
+app.add_typer(journal_app, name="journal")
 app.add_typer(graph_app, name="graph")
 app.add_typer(train_app, name="train")
 
@@ -97,7 +99,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
         print_json(answer)
         return
     print_table("links", answer["links"], list(answer["links"][0]))
-    for key in ("points_by_quality", "thermal", "alarms_standing", "outbox", "journal", "core"):
+    for key in ("points_by_quality", "thermal", "alarms_standing", "outbox", "journal", "clock", "core"):
         print(f"{key.replace('_', ' ')}: {answer[key]}")
 
 

@@ -1,4 +1,4 @@
-"""`blackstart metrics`: counters and figures of the running daemon's links in the Prometheus text format.
+"""`blackstart metrics`: counters and figures of the running daemon's links and journal in the Prometheus text format.
 
 The answer of the control socket in, text out; `--out FILE` replaces a file in one step, for the textfile collector of
 a node exporter.
@@ -14,9 +14,9 @@ import typer
 from drivers.errors import BadInput
 from gateway.cli_print import DEFAULT_CONFIG, ConfigOption, JsonOption, ask
 
-__all__ = ("prometheus_text", "register_metrics")
+__all__ = ("journal_text", "prometheus_text", "register_metrics")
 
-PREFIX = "blackstart_link_"
+PREFIX = "blackstart_"
 
 
 def register_metrics(app: typer.Typer) -> None:
@@ -29,9 +29,13 @@ def _metrics(
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what the links count, for Prometheus."""
+    """Show what links and journal count, for Prometheus."""
     links = ask(config, "metrics")
-    text = json.dumps(links, indent=2) + "\n" if as_json else prometheus_text(links)
+    journal = ask(config, "journal_metrics")
+    if as_json:
+        text = json.dumps({"links": links, "journal": journal}, indent=2) + "\n"
+    else:
+        text = prometheus_text(links) + journal_text(journal)
     if out is None:
         print(text, end="")
         return
@@ -47,10 +51,23 @@ def prometheus_text(links: Mapping[str, Mapping[str, float]]) -> str:
     """One line per link and metric, each metric with its type; names that end in _total only ever grow."""
     lines = []
     for metric in sorted({name for metrics in links.values() for name in metrics}):
-        lines.append(f"# TYPE {PREFIX}{metric} {'counter' if metric.endswith('_total') else 'gauge'}")
+        lines.append(_type_of(f"link_{metric}"))
         lines += [
-            f'{PREFIX}{metric}{{link="{link}"}} {metrics[metric]:.12g}'
+            f'{PREFIX}link_{metric}{{link="{link}"}} {metrics[metric]:.12g}'
             for link, metrics in sorted(links.items())
             if metric in metrics
         ]
     return "\n".join(lines) + "\n"
+
+
+def journal_text(figures: Mapping[str, float]) -> str:
+    """As `prometheus_text`, of the one journal."""
+    lines = (
+        f"{_type_of(f'journal_{metric}')}\n{PREFIX}journal_{metric} {figures[metric]:.12g}\n"
+        for metric in sorted(figures)
+    )
+    return "".join(lines)
+
+
+def _type_of(metric: str) -> str:
+    return f"# TYPE {PREFIX}{metric} {'counter' if metric.endswith('_total') else 'gauge'}"

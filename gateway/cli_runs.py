@@ -146,6 +146,12 @@ def runs_check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = Fals
     raise typer.Exit(int(bool(rows)))
 
 
+@runs_app.command("confirm-clock")
+def runs_confirm_clock(by: ByOption, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Say that the wall clock is right. After a step of over a minute deadlines do not go by it until then."""
+    _say(ask(config, "clock_confirm", by=by), as_json)
+
+
 def _say(answer: str, as_json: bool) -> None:
     print_json({"result": answer}) if as_json else print(answer)
 

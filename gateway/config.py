@@ -23,7 +23,16 @@ from models.asset import Asset
 from models.core import CoreConfig
 from models.risk import AssetEdge
 
-__all__ = ("AlarmConfig", "AnomalyModelConfig", "Config", "GatewayConfig", "InvestigationConfig", "load", "parse")
+__all__ = (
+    "AlarmConfig",
+    "AnomalyModelConfig",
+    "Config",
+    "GatewayConfig",
+    "InvestigationConfig",
+    "JournalConfig",
+    "load",
+    "parse",
+)
 
 LINK_PROTOCOLS = ("modbus_tcp", "modbus_tls", "modbus_rtu", "modbus_rtu_tcp", "opcua")
 STATE_DIR_BYTES_MAX = 107 - len(f"/{SOCKET_NAME}")  # Linux: the path of a Unix socket has at most 107 bytes
@@ -84,6 +93,30 @@ class MemoryConfig(Frozen):
     buffer_bytes: int = Field(default=4_000_000, ge=10_000, le=256_000_000)
 
 
+class JournalConfig(Frozen):
+    """What the journal may keep: the oldest ended runs and events go first, failed runs last, open runs never."""
+
+    max_age_days: float = Field(default=730.0, ge=1, le=36_500, description="counts while the clock is trusted")
+    failed_max_age_days: float = Field(default=1825.0, ge=1, le=36_500, description="of runs that failed")
+    max_rows: int = Field(default=2_000_000, ge=10_000, le=100_000_000)
+    max_bytes: int = Field(default=1_000_000_000, ge=64_000_000, le=1_000_000_000_000, description="of the database")
+    disk_low_bytes: int = Field(
+        default=256_000_000,
+        ge=0,
+        le=1_000_000_000_000,
+        description="free space below which the journal gives some back",
+    )
+    export_dir: Path | None = Field(
+        default=None, description="what goes is kept here first, as Parquet; else it is gone"
+    )
+
+    @model_validator(mode="after")
+    def _failed_runs_stay_longer(self) -> "JournalConfig":
+        if self.failed_max_age_days < self.max_age_days:
+            raise ValueError("failed_max_age_days is below max_age_days; failed runs are kept as long or longer")
+        return self
+
+
 Link: TypeAlias = Annotated[ModbusLinkConfig | OpcuaLinkConfig, Field(discriminator="protocol")]
 
 
@@ -101,6 +134,7 @@ class Config(Frozen):
     investigation: InvestigationConfig = InvestigationConfig()
     scada: ScadaConfig = ScadaConfig()
     memory: MemoryConfig = MemoryConfig()
+    journal: JournalConfig = JournalConfig()
 
     @model_validator(mode="after")
     def _lines_have_one_master(self) -> "Config":

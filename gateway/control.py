@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 SOCKET_NAME = "control.sock"
 LINE_BYTES_MAX = 1 << 20  # one answer, rows limited by the handlers
 QUESTION_TIMEOUT_S = 30.0
+SLOW = ("journal_verify", "journal_snapshot", "journal_export")
+SLOW_TIMEOUT_S = 3_600.0  # to read a journal of gigabytes from a card
 
 Handlers = Mapping[str, Callable[[Mapping[str, Any]], Awaitable[Any]]]
 
@@ -52,9 +54,10 @@ def _bound(path: Path) -> socket.socket:
 
 async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handlers: Handlers) -> None:
     try:
-        async with asyncio.timeout(QUESTION_TIMEOUT_S):
+        async with asyncio.timeout(QUESTION_TIMEOUT_S) as patience:
             line = await reader.readline()
-            writer.write(json.dumps(await _answer(line, handlers), default=str).encode() + b"\n")
+            answer = await _answer(line, handlers, patience)
+            writer.write(json.dumps(answer, default=str).encode() + b"\n")
             await writer.drain()
     except (OSError, ValueError, TimeoutError) as err:
         log.info("control: %s", err or "a question took too long")
@@ -62,12 +65,14 @@ async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
         writer.close()
 
 
-async def _answer(line: bytes, handlers: Handlers) -> dict[str, Any]:
+async def _answer(line: bytes, handlers: Handlers, patience: asyncio.Timeout) -> dict[str, Any]:
     try:
         question = json.loads(line)
         handler = handlers[question["cmd"]]
     except (ValueError, KeyError, TypeError, RecursionError):
         return {"error": f"unknown question; known are: {', '.join(sorted(handlers))}"}
+    if question["cmd"] in SLOW:
+        patience.reschedule(asyncio.get_running_loop().time() + SLOW_TIMEOUT_S)
     try:
         return {"ok": await handler(question)}
     except BlackstartError as err:
@@ -82,7 +87,7 @@ def ask(state_dir: Path, cmd: str, **arguments: object) -> Any:
     path = state_dir / SOCKET_NAME
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(QUESTION_TIMEOUT_S)
+            connection.settimeout(SLOW_TIMEOUT_S if cmd in SLOW else QUESTION_TIMEOUT_S)
             connection.connect(str(path))
             connection.sendall(json.dumps({"cmd": cmd, **arguments}).encode() + b"\n")
             with connection.makefile("rb") as answers:

@@ -146,7 +146,7 @@ class Story:
         }
         await self.subscriber.command("verdict", {"run_id": self._run_id, "verdict": verdict})
         await self.subscriber.until(lambda a: a["asset_id"] == "T1" and a["stage"] == "verdict", ACT_TIMEOUT_S)
-        await self._run_when(lambda run: run["workflow"] == "consolidate" and run["state"] == "done")
+        await self._run_when(lambda run: run["workflow"] == "consolidate" and run["state"] == "DONE")
         self._proof(f"verdict over MQTT: {CAUSE}, by internal inspection; consolidated by a durable workflow")
         await self._sim.command("trigger", id="arcing-t2")
         self._say("the same arcing starts in T2, a transformer of the same type")

@@ -15,7 +15,7 @@ from drivers.errors import Transient
 from gateway.consolidation import consolidate
 from gateway.desk import Desk
 from gateway.incidents import Incident
-from journal.engine import Effect, checkpoint, current_run, emit, services, settle, wait_for, workflow
+from journal.engine import Effect, Engine, Queue, checkpoint, current_run, emit, services, settle, wait_for, workflow
 from journal.fault_graph import Episode
 from models.core import Choice, Decision
 from models.dga.consensus import diagnose
@@ -37,8 +37,9 @@ from models.findings import (
     Verdict,
 )
 
-__all__ = ("WAIT", "episode_of", "investigate")
+__all__ = ("INVESTIGATIONS", "WAIT", "begin", "episode_of", "investigate")
 
+INVESTIGATIONS = Queue(name="investigations", concurrency=2)  # one that waits for its verdict has left its place
 WAIT = "verdict"  # what `Engine.answer` addresses
 
 GAS_FAMILIES = frozenset({Family.PD, Family.DISCHARGE, Family.THERMAL, Family.MIXED})
@@ -203,6 +204,13 @@ async def investigate(incident: Incident, verdict_timeout: timedelta) -> Diagnos
     )
     await close_incident(incident, diagnosis, verdict)
     return diagnosis
+
+
+async def begin(engine: Engine, incident: Incident, verdict_timeout: timedelta, criticality: int) -> str:
+    """Queue the investigation of an incident, once: severe ones first, then those of critical assets (5 to 1)."""
+    priority = 10 * incident.severity + criticality
+    key = incident.id
+    return await engine.start(investigate, incident, verdict_timeout, key=key, queue=INVESTIGATIONS, priority=priority)
 
 
 def _candidates(methods: Diagnosis) -> list[FaultCode]:

@@ -8,7 +8,7 @@ from drivers.errors import BadInput
 from gateway.control import Handlers
 from gateway.desk import Desk
 from journal import Journal
-from journal.engine import EngineError, UnknownRun
+from journal.engine import EngineError, Entry, UnknownRun
 
 __all__ = ("RunViews",)
 
@@ -34,6 +34,7 @@ class RunViews:
             "run_rewind": self.rewind,
             "run_cancel": self.cancel,
             "runs_check": self.check,
+            "clock_confirm": self.confirm_clock,
         }
         return {name: _translated(handler) for name, handler in named.items()}
 
@@ -83,6 +84,13 @@ class RunViews:
     async def check(self, _: Question) -> list[dict[str, Any]]:
         """Open runs that the code of this daemon cannot take further."""
         return [asdict(one) for one in (await self._desk.engine.check())[:ROWS_MAX]]
+
+    async def confirm_clock(self, question: Question) -> str:
+        """A person says that the wall clock is right, after it had stepped: deadlines go by it again."""
+        by = _text(question, "by")
+        await self._journal.store.append([Entry(kind="clock.confirmed", name=by[:64])])
+        await self._desk.engine.confirm_clock()
+        return "the wall clock is taken for right again"
 
 
 def _translated(handler: Callable[[Question], Awaitable[Any]]) -> Callable[[Question], Awaitable[Any]]:

@@ -65,6 +65,8 @@ class Verdicts:
                 return f"taken by run {command.run_id}"
         except (BadAnswer, UnknownRun) as err:
             raise BadInput(str(err)) from err
+        if run.state is RunState.QUEUED:
+            raise BadInput(f"run {command.run_id} has not begun yet; hand it in again in a minute")
         if run.state is RunState.DONE and await self._expired(command.run_id):
             return await self._late(command, run.key)
         raise BadInput(f"run {command.run_id} already has a verdict; the first one counts")

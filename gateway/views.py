@@ -13,6 +13,8 @@ from gateway.agents.wave import ExposureUpdate
 from gateway.config import Config
 from gateway.control import Handlers
 from gateway.desk import Desk
+from gateway.housekeeping import Housekeeping
+from gateway.journal_views import JournalViews
 from gateway.memory import edge_rows
 from gateway.poller import Poller
 from gateway.publisher import Publisher
@@ -39,6 +41,7 @@ class Views:
         pollers: Sequence[Poller],
         reflex: Reflex,
         publisher: Publisher,
+        housekeeping: Housekeeping,
     ) -> None:
         self._config = config
         self._journal = journal
@@ -47,6 +50,7 @@ class Views:
         self._pollers = pollers
         self._reflex = reflex
         self._publisher = publisher
+        self._housekeeping = housekeeping
 
     def handlers(self) -> Handlers:
         """Question → answer."""
@@ -54,11 +58,13 @@ class Views:
             "status": self.status,
             "runs": self.runs,
             **RunViews(self._journal, self._desk).handlers(),
+            **JournalViews(self._journal).handlers(),
             "alarms": self.alarms,
             "graph": self.graph,
             "outbox": self.outbox,
             "exposures": self.exposures,
             "metrics": self.metrics,
+            "journal_metrics": self.journal_metrics,
             "verdict": self.verdict,
         }
 
@@ -89,10 +95,15 @@ class Views:
             "thermal": self._reflex.thermal(),
             "alarms_standing": len(self._desk.book.standing()),
             "outbox": self._outbox_counters(),
-            "journal": {"last_seq": self._journal.store.last_seq, "epoch": self._journal.store.epoch},
+            "journal": {
+                "last_seq": self._journal.store.last_seq,
+                "epoch": self._journal.store.epoch,
+                **await self._housekeeping.status(),
+            },
             "reflex_latency_ms": [round(value * 1000) for value in self._publisher.first_alarm_latencies_s],
             "samples_dropped": self._journal.samples.dropped_count,
             "judgements_dropped": self._reflex.dropped_units,
+            "clock": "trusted" if self._desk.engine.clock_trusted() else "not trusted: deadlines count awake time",
             "core": self._desk.core.status,
         }
 
@@ -108,6 +119,10 @@ class Views:
     async def metrics(self, _: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         """Counters and figures of each link, by name."""
         return {poller.source.name: poller.metrics() for poller in self._pollers}
+
+    async def journal_metrics(self, _: Mapping[str, Any]) -> dict[str, float]:
+        """Counters and figures of the journal."""
+        return await self._housekeeping.metrics()
 
     async def runs(self, question: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Runs, newest first."""

@@ -22,7 +22,7 @@ import msgpack
 from drivers.errors import Fatal
 from journal.reader import Row
 
-__all__ = ("LOG_NAME", "CommitLog", "Group", "frame_of")
+__all__ = ("LOG_NAME", "CommitLog", "Group", "frame_of", "read_log")
 
 LOG_NAME = "journal.log"
 MAX_LOG_BYTES = 8 << 20  # twice what makes the writer checkpoint; a group larger than this goes into the database
@@ -63,7 +63,7 @@ class CommitLog:
 
     def read(self) -> list[Group]:
         """Every whole frame from the first on; the next one goes behind the last of them.  Raises OSError."""
-        groups = list(_groups(os.pread(self._fd, MAX_LOG_BYTES + GROW_BYTES, 0)))
+        groups = read_log(self.path)
         self._end = groups[-1].end if groups else 0
         return groups
 
@@ -87,7 +87,8 @@ class CommitLog:
         try:
             _write_all(self._fd, frame + bytes(max(0, grown - end)), self._end)
         except OSError:
-            self._take_back()
+            if os.pread(self._fd, _HEADER.size, self._end) == frame[: _HEADER.size]:
+                self._take_back()
             raise
         try:
             os.fdatasync(self._fd)
@@ -105,12 +106,21 @@ class CommitLog:
         os.close(self._fd)
 
     def _take_back(self) -> None:
-        """Part of a frame may stand there, or all of it: it was refused, so no boot may find it."""
+        """A frame was begun, perhaps all of it stands there: it was refused, so no boot may find it."""
         try:
             os.ftruncate(self._fd, self._size_bytes)
             self.cut(self._end)
         except OSError as err:
             raise Fatal(f"{self.path}: the disk failed in the middle of a commit: {err}") from err
+
+
+def read_log(path: Path) -> list[Group]:
+    """Every whole frame of a log from the first on; none where there is no log.  Raises OSError."""
+    try:
+        with path.open("rb") as file:
+            return list(_groups(file.read(MAX_LOG_BYTES + GROW_BYTES)))
+    except FileNotFoundError:
+        return []
 
 
 def _groups(content: bytes) -> Iterator[Group]:

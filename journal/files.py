@@ -7,7 +7,7 @@ import contextlib
 import os
 from pathlib import Path
 
-__all__ = ("BALLAST_BYTES", "Ballast", "copy_file", "free_bytes", "fsync_folder")
+__all__ = ("BALLAST_BYTES", "Ballast", "copy_file", "free_bytes", "fsync_folder", "size_bytes")
 
 BALLAST_BYTES = 16 << 20
 """Set free on a full disk: room for thousands of alarm rows and one checkpoint."""
@@ -39,6 +39,14 @@ def free_bytes(folder: Path) -> int:
     """Bytes that this process may still write in the folder's file system.  Raises OSError."""
     status = os.statvfs(folder)
     return status.f_bavail * status.f_frsize
+
+
+def size_bytes(path: Path) -> int:
+    """Of a file; 0 where it is missing or the disk does not tell."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 class Ballast:

@@ -15,7 +15,7 @@ from typing import Any
 
 from drivers.base import Clock
 from drivers.errors import Fatal, Misconfigured, Transient
-from journal.engine.codec import encode
+from journal.engine.codec import decode, encode
 from journal.engine.ports import Entry
 from journal.files import fsync_folder
 from journal.mark import MarkValue
@@ -29,10 +29,12 @@ from journal.store import DuckStore
 from journal.upkeep import Retained, Upkeep
 from journal.writer import Limits, Writer
 
-__all__ = ("Journal",)
+__all__ = ("KEY_NAME", "RESCUED_BY_HAND", "Journal")
 
 KEY_NAME = "journal.key"
+RESCUED_BY_HAND = "rescued by hand"  # the name of the `journal.opened` row of `offline.rescue_files`
 MIN_KEY_BYTES = 32
+NEWEST_ROWS = 64  # the boot ladder has twelve rungs, of which one may act eight times
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -43,7 +45,7 @@ class Journal:
         self.store = store
         self.outbox = Outbox(store)
         self.samples = SampleLog(state_dir / "samples", clock)
-        self._upkeep = Upkeep(store, state_dir, clock)
+        self.upkeep = Upkeep(store, state_dir, clock)
         self.rescue_notes = notes
 
     @classmethod
@@ -73,7 +75,9 @@ class Journal:
             store = DuckStore(writer, clock)
             journal = cls(store, state_dir, clock, notes)
             try:
+                by_hand = () if boot_note == RESCUED_BY_HAND else await _by_hand(store)
                 await store.append([Entry(kind="journal.opened", name=boot_note), *map(_rescue_entry, notes)])
+                journal.rescue_notes = (*by_hand, *notes)
                 await journal.outbox.open()
             except (Transient, Fatal):
                 with contextlib.suppress(Fatal):
@@ -86,7 +90,7 @@ class Journal:
                 raise
             else:
                 await journal.samples.open()
-                journal._upkeep.start()
+                journal.upkeep.start()
                 break
         return journal
 
@@ -104,24 +108,24 @@ class Journal:
 
     async def verify(self, anchors: Sequence[MarkValue] = ()) -> Verification:
         """Recompute the row chain from the first row to the last and look for published heads."""
-        return await self._upkeep.verify(anchors)
+        return await self.upkeep.verify(anchors)
 
     async def snapshot(self) -> Path:
         """Copy the database now, atomically; it is done daily anyway.  Raises Transient where there is no room."""
-        return await self._upkeep.snapshot()
+        return await self.upkeep.snapshot()
 
     async def export(self, folder: Path) -> tuple[Path, ...]:
         """Every row and payload as Parquet files.  Raises Transient."""
-        return await self._upkeep.export(folder)
+        return await self.upkeep.export(folder)
 
     async def retain(self, policy: RetentionPolicy, *, export_to: Path | None = None) -> Retained:
         """Drop what is too much by age, rows or bytes and shrink the file.  Raises Transient: nothing has changed."""
-        return await self._upkeep.retain(policy, export_to=export_to)
+        return await self.upkeep.retain(policy, export_to=export_to)
 
     async def close(self) -> None:
         """Write the last samples, checkpoint, let go of the files.  Raises Fatal where the writer had failed."""
         try:
-            await self._upkeep.close()
+            await self.upkeep.close()
             await self.samples.close()
         finally:
             await self.store.close()
@@ -135,6 +139,18 @@ def _start(state_dir: Path, key_file: Path | None, limits: Limits | None) -> tup
     except BaseException:
         booted.close()
         raise
+
+
+async def _by_hand(store: DuckStore) -> tuple[RescueNote, ...]:
+    """What was rescued by hand, or by a daemon that did not live to say so: nobody was told of it yet."""
+    told: list[RescueNote] = []
+    for row in reversed(await store.newest(NEWEST_ROWS)):
+        if row.kind == "journal.rescued":
+            plain = decode(row.payload)
+            told.insert(0, RescueNote(**plain | {"set_aside": tuple(plain["set_aside"])}))
+        elif row.kind != "journal.opened" or row.name != RESCUED_BY_HAND:
+            break
+    return tuple(told)
 
 
 def _rescue_entry(note: RescueNote) -> Entry:

@@ -12,7 +12,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ("Mark", "MarkValue")
+__all__ = ("Mark", "MarkValue", "read_mark")
 
 _SLOT = struct.Struct("<4sIQ32sI")  # magic, epoch, sequence number, chain head, CRC32 of the 48 bytes before it
 _MAGIC = b"BSM1"
@@ -40,7 +40,7 @@ class Mark:
         if len(content) < _FILE_BYTES:  # whole from the start: a rewrite in place needs no space on a full disk
             os.pwrite(self._fd, bytes(_FILE_BYTES - len(content)), len(content))
             os.fsync(self._fd)
-        slots = [_decode(content[offset : offset + _SLOT.size]) for offset in (0, _SPACING_BYTES)]
+        slots = _slots(content)
         newest = max((value for value in slots if value is not None), default=None)
         self.value = newest
         self._next_slot = 1 if newest is not None and slots[0] == newest else 0
@@ -53,6 +53,15 @@ class Mark:
         self._next_slot = 1 - self._next_slot
         self.value = value
 
+    def rewrite(self) -> bool:
+        """Write the newest value once more; False where the disk takes no write any more."""
+        try:
+            if self.value is not None:
+                self.write(self.value)
+        except OSError:
+            return False
+        return True
+
     def flush(self) -> None:
         """Bring the slots to the disk.  Raises OSError."""
         os.fdatasync(self._fd)
@@ -60,6 +69,19 @@ class Mark:
     def close(self) -> None:
         """Let go of the file."""
         os.close(self._fd)
+
+
+def read_mark(path: Path) -> MarkValue | None:
+    """What a mark file says, without touching it; None where it is missing or damaged.  Raises OSError."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    return max((value for value in _slots(content) if value is not None), default=None)
+
+
+def _slots(content: bytes) -> list[MarkValue | None]:
+    return [_decode(content[offset : offset + _SLOT.size]) for offset in (0, _SPACING_BYTES)]
 
 
 def _decode(slot: bytes) -> MarkValue | None:

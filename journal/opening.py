@@ -326,7 +326,8 @@ def read_state(connection: duckdb.DuckDBPyConnection) -> State:
     """One look at the newest row, the open runs and the newest payloads.  Raises duckdb.Error."""
     tail = connection.execute("SELECT epoch, seq, chain FROM event ORDER BY seq DESC LIMIT 1").fetchone()
     runs = connection.execute(
-        "SELECT run_id, any_value(name) FILTER (kind = 'run.started'), min(seq), max(seq) FROM event WHERE run_id IN "
+        "SELECT run_id, any_value(name) FILTER (kind = 'run.started'), min(seq), max(seq), "
+        "any_value(key) FILTER (kind = 'run.started') FROM event WHERE run_id IN "
         "(SELECT run_id FROM event WHERE starts_with(kind, 'run.') GROUP BY run_id "
         "HAVING bool_or(kind = 'run.started') AND NOT list_contains(?, arg_max(kind, seq))) "
         "GROUP BY run_id ORDER BY min(seq)",
@@ -336,8 +337,8 @@ def read_state(connection: duckdb.DuckDBPyConnection) -> State:
     return State(
         tail=None if tail is None else MarkValue(*tail),
         open_runs=tuple(
-            OpenRun(run_id=run_id, workflow=workflow, first_seq=first, last_seq=last)
-            for run_id, workflow, first, last in runs
+            OpenRun(run_id=run_id, workflow=workflow, first_seq=first, last_seq=last, key=key)
+            for run_id, workflow, first, last, key in runs
         ),
         blob_hashes=tuple(row[0] for row in reversed(hashes)),
     )

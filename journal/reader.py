@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import hmac
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -112,6 +112,10 @@ class Reader:
         rows = self._fetch(sql, [key])
         return rows[0][0] if rows else None
 
+    def run_keys(self) -> Iterator[str]:
+        """The key of every run that was ever started and is still in the rows."""
+        return (key for (key,) in self._fetch("SELECT key FROM event WHERE kind = 'run.started'", []))
+
     def pending_outbox(self, from_seq: int, limit: int) -> list[Record]:
         """Queued messages that were neither sent nor refused, in sequence order."""
         condition = (
@@ -127,6 +131,10 @@ class Reader:
             "QUALIFY row_number() OVER (PARTITION BY key ORDER BY seq DESC) <= ? ORDER BY seq DESC LIMIT ?)"
         )
         return self._records(condition, [kind, depth, limit], limit)
+
+    def newest(self, count: int) -> list[Record]:
+        """About the newest `count` entries, in sequence order: fewer where numbers are missing."""
+        return self._records("seq > (SELECT max(seq) FROM event) - ?", [count])
 
     def query(self, name: str, limit: int, arguments: dict[str, str]) -> list[dict[str, Any]]:
         """A named query of `schema.QUERIES`.  Raises BadInput for an unknown name or missing argument."""

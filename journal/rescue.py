@@ -26,7 +26,7 @@ from journal.reader import Chain
 from journal.recovery import recover
 from journal.tail import check_tail
 
-__all__ = ("CONFIG", "DATABASE_NAME", "Booted", "RescueNote", "boot")
+__all__ = ("CONFIG", "DATABASE_NAME", "MARK_NAME", "Booted", "RescueNote", "boot", "lock_folder")
 
 LOCK_NAME = "journal.lock"
 MARK_NAME = "journal.mark"
@@ -85,7 +85,7 @@ def boot(folder: Path, load_key: Callable[[], bytes] | None = None) -> Booted:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock_fd = _lock(folder)
+        lock_fd = lock_folder(folder)
     except PermissionError as err:
         raise Misconfigured(f"{folder}: the journal cannot be written: {err.strerror}") from err
     except OSError as err:
@@ -100,7 +100,8 @@ def boot(folder: Path, load_key: Callable[[], bytes] | None = None) -> Booted:
         raise
 
 
-def _lock(folder: Path) -> int:
+def lock_folder(folder: Path) -> int:
+    """The descriptor that keeps other daemons out.  Raises Misconfigured where one is in, OSError."""
     path = folder / LOCK_NAME
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

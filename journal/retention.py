@@ -22,7 +22,7 @@ from journal.opening import CONFIG, DATABASE_NAME, create
 from journal.reader import Gap, Reader, Row
 from journal.schema import ENDED_KINDS
 
-__all__ = ("Draft", "RetentionPolicy", "abandon", "complete", "copy", "export_of")
+__all__ = ("Draft", "RetentionPolicy", "abandon", "complete", "copy", "export_of", "quoted")
 
 DRAFT_NAME = "retained.duckdb"
 FAILED_KEPT_LONGER = 4  # times `max_age`: what went wrong is what people come back to
@@ -116,7 +116,7 @@ def copy(
             _export(session, export_to, "WHERE seq IN (SELECT seq FROM doomed)")
         with duckdb.connect(draft, config=CONFIG) as fresh:  # in an instance of its own: views name no database
             create(fresh)
-        session.execute(f"ATTACH {_quoted(draft)} AS fresh")
+        session.execute(f"ATTACH {quoted(draft)} AS fresh")
         session.execute(
             "INSERT INTO fresh.event SELECT * FROM event WHERE seq <= ? AND seq NOT IN (SELECT seq FROM doomed)",
             [last_seq],
@@ -172,7 +172,7 @@ def _export(session: duckdb.DuckDBPyConnection, folder: Path, condition: str) ->
     for table, query in queries.items():
         path = folder / f"{table}.{bounds[0] or 0:012d}-{bounds[1] or 0:012d}.parquet"
         draft = path.with_suffix(".new")
-        session.execute(f"COPY ({query}) TO {_quoted(draft)} (FORMAT parquet, COMPRESSION zstd)")
+        session.execute(f"COPY ({query}) TO {quoted(draft)} (FORMAT parquet, COMPRESSION zstd)")
         with draft.open("rb") as file:
             os.fsync(file.fileno())
         draft.rename(path)
@@ -181,7 +181,7 @@ def _export(session: duckdb.DuckDBPyConnection, folder: Path, condition: str) ->
     return tuple(files)
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
     """As a literal of SQL, for statements that take no parameter there."""
     return "'" + str(path).replace("'", "''") + "'"
 

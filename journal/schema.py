@@ -44,7 +44,18 @@ VIEWS = (
     """CREATE OR REPLACE VIEW runs AS
         SELECT run_id, any_value(name) FILTER (kind = 'run.started') AS workflow,
                any_value(key) FILTER (kind = 'run.started') AS key,
-               substr(arg_max(kind, seq) FILTER (kind LIKE 'run.%'), 5) AS state,
+               CASE WHEN max(seq) FILTER (kind = 'run.nondeterministic') > coalesce(max(seq) FILTER
+                        (kind IN ('run.retried', 'run.rewound', 'run.forked', 'run.cancelled')), 0)
+                    THEN 'NONDETERMINISTIC'
+                    ELSE CASE arg_max(kind, seq) FILTER
+                        (kind LIKE 'run.%' AND kind <> 'run.cancelling' OR kind = 'step.in_doubt')
+                    WHEN 'run.done' THEN 'DONE' WHEN 'run.failed' THEN 'FAILED' WHEN 'run.cancelled' THEN 'CANCELLED'
+                    WHEN 'run.paused' THEN 'PAUSED' WHEN 'run.quarantined' THEN 'QUARANTINED'
+                    WHEN 'step.in_doubt' THEN 'IN_DOUBT' WHEN 'run.queued' THEN 'QUEUED'
+                    ELSE CASE arg_max(CASE kind WHEN 'timer.set' THEN name ELSE kind END, seq)
+                        FILTER (kind <> 'wait.answered' OR contains(key, '#'))
+                    WHEN 'wait.opened' THEN 'WAITING' WHEN 'child.started' THEN 'WAITING'
+                    WHEN 'sleep' THEN 'SLEEPING' ELSE 'RUNNING' END END END AS state,
                min(seq) AS first_seq, max(seq) AS last_seq, min(wall) AS started, max(wall) AS changed,
                count(*) FILTER (kind = 'step.done') AS steps_done
         FROM event WHERE run_id <> '' GROUP BY run_id HAVING bool_or(kind = 'run.started')""",

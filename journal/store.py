@@ -144,11 +144,15 @@ class DuckStore:
 
     async def find_run(self, key: str) -> str | None:
         """The run that was started with this idempotency key, if any."""
-        return await self._call(lambda: self._writer.reader.find_run(key))
+        return await self._call(lambda: self._writer.find_run(key))
 
     async def latest(self, kind: str, *, limit: int = MAX_LATEST, depth: int = 1) -> list[Record]:
         """The newest `depth` entries of each key of one kind, in sequence order; of more than `limit` the newest."""
         return await self._call(lambda: self._writer.reader.latest(kind, limit, depth))
+
+    async def newest(self, count: int) -> list[Record]:
+        """The newest `count` entries, in sequence order."""
+        return await self._call(lambda: self._writer.reader.newest(count))
 
     async def pending_outbox(self, from_seq: int, limit: int) -> list[Record]:
         """Queued messages from this sequence number on that were neither sent nor refused."""

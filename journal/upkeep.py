@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import duckdb
+
 from drivers.base import Clock
 from drivers.errors import Transient
-from journal.files import COPY_CHUNK_BYTES, free_bytes, fsync_folder
+from journal.files import COPY_CHUNK_BYTES, free_bytes, fsync_folder, size_bytes
 from journal.mark import MarkValue
-from journal.opening import DATABASE_NAME, SNAPSHOT_NAME
+from journal.opening import DATABASE_NAME, SNAPSHOT_NAME, WAL_NAME
 from journal.reader import Verification
 from journal.retention import RetentionPolicy, abandon, copy, export_of
 from journal.store import DuckStore
@@ -25,6 +27,7 @@ from journal.writer import Writer
 __all__ = ("Retained", "Upkeep")
 
 SNAPSHOT_AGE = timedelta(days=1)
+FIRST_CHECK_S = 300.0  # behind the start: also a box that never runs for an hour gets its snapshot
 CHECK_S = 3_600.0  # between looks whether a snapshot is due
 SPARE_BYTES = 32 << 20  # left free beside a snapshot
 
@@ -48,6 +51,7 @@ class Upkeep:
         self._one_at_a_time = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
+        self._session: duckdb.DuckDBPyConnection | None = None  # that reads beside the writer
         self.snapshots_failed = 0  # due ones that the disk had no room for; tried again at the next look
 
     def start(self) -> None:
@@ -55,10 +59,14 @@ class Upkeep:
         self._task = asyncio.create_task(self._snapshot_daily(), name="journal-upkeep")
 
     async def close(self) -> None:
-        """Let the work at hand end and stop."""
+        """Break off an export or retention, let a snapshot end, and stop."""
         self._stop.set()
+        if self._session is not None:
+            self._session.interrupt()
         if self._task is not None:
             await self._task
+        async with self._one_at_a_time:
+            pass
 
     async def snapshot(self) -> Path:
         """Copy the database, atomically; the boot ladder goes back to it where nothing else is left.
@@ -79,9 +87,11 @@ class Upkeep:
         """Every row and payload as Parquet files in `folder`.  Raises Transient."""
         async with self._one_at_a_time:
             _, session, _ = await self._store.on_writer(Writer.hold)
+            self._session = session
             try:
                 return await asyncio.to_thread(export_of, session, folder)
             finally:
+                self._session = None
                 session.close()
                 await self._store.on_writer(Writer.release)
 
@@ -94,6 +104,7 @@ class Upkeep:
             now = self._clock.now() if self._clock.trusted() else None
             last_seq, session, fd = await self._store.on_writer(Writer.hold)
             before = os.fstat(fd).st_size
+            self._session = session
             try:
                 draft = await asyncio.to_thread(copy, session, self._folder, last_seq, policy, now, export_to)
                 if draft is None:
@@ -106,6 +117,7 @@ class Upkeep:
                     raise
                 return Retained(rows_dropped=draft.rows_dropped, bytes_before=before, bytes_after=after)
             finally:
+                self._session = None
                 with contextlib.suppress(Transient):
                     await self._store.on_writer(Writer.release)
 
@@ -114,12 +126,26 @@ class Upkeep:
         async with self._one_at_a_time:
             return await self._store.verify(anchors)
 
+    def snapshot_age_s(self) -> float | None:
+        """By the wall clock, so it may be below zero; None where there is no snapshot."""
+        try:
+            made_s = (self._folder / SNAPSHOT_NAME).stat().st_mtime
+        except OSError:
+            return None
+        return self._clock.now().timestamp() - made_s
+
+    def sizes_bytes(self) -> tuple[int, int]:
+        """Of the database with its log, and what is free on its disk.  Raises OSError."""
+        return sum(size_bytes(self._folder / name) for name in (DATABASE_NAME, WAL_NAME)), free_bytes(self._folder)
+
     # -- helpers
 
     async def _snapshot_daily(self) -> None:
+        wait_s = FIRST_CHECK_S
         while not self._stop.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), CHECK_S)
+                await asyncio.wait_for(self._stop.wait(), wait_s)
+            wait_s = CHECK_S
             if not self._stop.is_set() and await asyncio.to_thread(self._snapshot_due):
                 try:
                     await self.snapshot()
@@ -127,11 +153,8 @@ class Upkeep:
                     self.snapshots_failed += 1
 
     def _snapshot_due(self) -> bool:
-        try:
-            made_s = (self._folder / SNAPSHOT_NAME).stat().st_mtime
-        except OSError:
-            return True
-        return not 0 <= self._clock.now().timestamp() - made_s < SNAPSHOT_AGE.total_seconds()
+        age_s = self.snapshot_age_s()
+        return age_s is None or not 0 <= age_s < SNAPSHOT_AGE.total_seconds()
 
 
 def _write_snapshot(folder: Path, database_fd: int) -> Path:

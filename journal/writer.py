@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -25,10 +25,11 @@ from journal.engine.ports import Entry, OpenRun, Record
 from journal.files import Ballast, free_bytes, fsync_folder
 from journal.mark import MarkValue
 from journal.opening import MAX_KNOWN_BLOBS, suspect
-from journal.reader import RETAINED, Chain, Reader, Row, SessionLost, Verification, microseconds, packed, wall_time
+from journal.reader import RETAINED, Chain, Reader, Row, SessionLost, Verification, microseconds, packed
+from journal.recovery import as_stored
 from journal.rescue import Booted
 from journal.retention import Draft, complete
-from journal.schema import ENDED_KINDS, REOPENING_KINDS
+from journal.run_index import RunIndex
 from journal.units import Counters, Limits, Unit, is_alarm
 
 __all__ = ("Counters", "Limits", "Unit", "Writer", "is_alarm")
@@ -65,15 +66,16 @@ class Writer:
         self._waiting_blobs: dict[str, bytes] = {}
         same_epoch = tail is not None and tail.epoch == booted.epoch
         self._head = tail.chain if tail is not None and same_epoch else self._chain.start(booted.epoch)
-        self._open_runs = {run.run_id: run for run in booted.state.open_runs}
+        self._runs = RunIndex(booted.state.open_runs)
         self._known_blobs = OrderedDict.fromkeys(booted.state.blob_hashes)
         self._held = False  # no checkpoint: somebody copies the database file
         self._since_entries = 0
         self._since_bytes = 0
         for group in booted.waiting:
-            rows = [(*row[:2], wall_time(row[2]), *row[3:]) for row in group.rows]
+            rows = [as_stored(row) for row in group.rows]
             self._await_database(rows, group.blobs)
-            self._note_committed(rows, group.blobs, group.end - group.begin)
+            entries = [(row[0], Entry(kind=row[4], run_id=row[5], key=row[6], name=row[7])) for row in rows]
+            self._note_committed(entries, group.blobs, group.end - group.begin)
         try:
             self._mark.write(MarkValue(self.epoch, self._seq, self._head))
             self._mark.flush()
@@ -93,6 +95,7 @@ class Writer:
         """
         head = self._head
         rows: list[Row] = []
+        entries: list[tuple[int, Entry]] = []
         frame: list[tuple[bytes, bytes]] = []
         blobs: dict[str, bytes] = {}
         for unit in units:
@@ -102,6 +105,7 @@ class Writer:
                 row, canonical = self._row(entry, unit.wall, head, blobs)
                 head = row[-1]
                 rows.append(row)
+                entries.append((self._seq, entry))
                 frame.append((canonical, head))
         try:
             self._make_durable(rows, blobs, frame_of(self._committed_seq, frame, blobs))
@@ -114,7 +118,7 @@ class Writer:
             self._mark.write(MarkValue(self.epoch, self._seq, head))
         except OSError as err:
             raise Fatal(f"{self._folder}: the disk failed after a commit: {err}") from err
-        self._note_committed(rows, blobs, sum(unit.size_bytes for unit in units))
+        self._note_committed(entries, blobs, sum(unit.size_bytes for unit in units))
         self.counters.commits += 1
         self.counters.entries += len(rows)
 
@@ -162,20 +166,21 @@ class Writer:
         )
 
     def checkpoint(self) -> bool:
-        """Fold the log into the database file; False where the disk has no room or it is copied.  Raises Fatal."""
+        """Fold the log into the database file; False where the disk has no room, is read-only, or the file is copied.
+
+        Raises Fatal.
+        """
         if self._held:
             self.counters.checkpoints_skipped += 1
             return False
         try:
-            self._ballast.hold()
-            if not self._room_to_checkpoint():
+            # A failed CHECKPOINT kills the session; on a disk that stays as it is, the daemon with it.
+            if not self._mark.rewrite() or not self._room_to_checkpoint():
                 self.counters.checkpoints_skipped += 1
                 self._since_entries = self._since_bytes = 0
                 return False
+            self._ballast.hold()
             self._database.checkpoint()
-            self._mark.flush()
-            self._database.keep_pages()
-            fsync_folder(self._folder)
         except duckdb.FatalException as err:  # every commit is in the log still
             self.counters.checkpoints_skipped += 1
             self._since_entries = self._since_bytes = 0
@@ -183,9 +188,18 @@ class Writer:
             return False
         except (duckdb.Error, OSError) as err:
             raise Fatal(f"{self._folder}: the journal could not checkpoint: {err}") from err
-        self._log.rewind()
         self._folded_seq = self._committed_seq
         self._since_entries = self._since_bytes = 0
+        try:
+            self._mark.flush()
+            self._database.keep_pages()
+            fsync_folder(self._folder)
+        except OSError:  # the disk has just turned read-only; the next commit is refused, or in the log
+            self.counters.checkpoints_skipped += 1
+            return False
+        except duckdb.Error as err:
+            raise Fatal(f"{self._folder}: the journal's database failed behind a checkpoint: {err}") from err
+        self._log.rewind()
         self.counters.checkpoints += 1
         return True
 
@@ -210,7 +224,7 @@ class Writer:
         if self._held:
             raise Transient("the journal is being copied already")
         if self._folded_seq != self._committed_seq and not self.checkpoint():
-            raise Transient(f"{self._folder}: no room for a checkpoint of the journal")
+            raise Transient(f"{self._folder}: no checkpoint of the journal: the disk is full or read-only")
         self._held = True
         return self._committed_seq, self._database.connection.cursor(), self._database.file_fd
 
@@ -291,18 +305,29 @@ class Writer:
 
     def history(self, run_id: str) -> list[Record]:
         """Every entry of one run, in sequence order."""
-        run = self._open_runs.get(run_id)
-        first, last = (run.first_seq, run.last_seq) if run is not None else (0, self._seq)
-        return self.reader.history(run_id, first, last)
+        first, last = self._runs.span(run_id)
+        records = self.reader.history(run_id, first, self._seq if last is None else last)
+        self._runs.was_read(run_id, records)
+        return records
 
     def histories(self, run_ids: Sequence[str]) -> dict[str, list[Record]]:
         """Every entry of each of these runs, in sequence order, in one read."""
-        first = min((run.first_seq if (run := self._open_runs.get(one)) else 0 for one in run_ids), default=0)
+        first = min((self._runs.span(one)[0] for one in run_ids), default=0)
         return self.reader.histories(run_ids, first)
+
+    def find_run(self, key: str) -> str | None:
+        """The run that was started with this key; the rows are read only where there was one that has ended."""
+        found = self._runs.open_run(key)
+        if found is not None or not self._runs.perhaps(key, self._run_keys):
+            return found
+        return self.reader.find_run(key)
+
+    def _run_keys(self) -> Iterable[str]:
+        return self.reader.run_keys()
 
     def open_runs(self) -> list[OpenRun]:
         """Runs that have not ended, in the order of their start."""
-        return sorted(self._open_runs.values(), key=lambda run: run.first_seq)
+        return self._runs.open_runs()
 
     @property
     def last_seq(self) -> int:
@@ -340,25 +365,13 @@ class Writer:
         link = self._chain.link(head, canonical)
         return (self._seq, self.epoch, wall, *text, payload, blob_hash, link), canonical
 
-    def _note_committed(self, rows: Sequence[Row], blobs: dict[str, bytes], size_bytes: int) -> None:
-        for row in rows:
-            if row[5]:
-                self._note_run(seq=row[0], kind=row[4], run_id=row[5], name=row[7])
+    def _note_committed(self, entries: Iterable[tuple[int, Entry]], blobs: dict[str, bytes], size_bytes: int) -> None:
+        for seq, entry in entries:
+            self._since_entries += 1
+            if entry.run_id:
+                self._runs.note(entry, seq)
         for blob_hash in blobs:
             self._known_blobs[blob_hash] = None
         while len(self._known_blobs) > MAX_KNOWN_BLOBS:
             self._known_blobs.popitem(last=False)
-        self._since_entries += len(rows)
         self._since_bytes += size_bytes
-
-    def _note_run(self, *, seq: int, kind: str, run_id: str, name: str) -> None:
-        run = self._open_runs.get(run_id)
-        if kind in ENDED_KINDS:
-            self._open_runs.pop(run_id, None)
-        elif run is not None:
-            self._open_runs[run_id] = OpenRun(
-                run_id=run.run_id, workflow=run.workflow, first_seq=run.first_seq, last_seq=seq
-            )
-        elif kind == "run.started" or kind in REOPENING_KINDS:
-            first_seq = seq if kind == "run.started" else 0  # where it began is not in memory: read from the first
-            self._open_runs[run_id] = OpenRun(run_id=run_id, workflow=name, first_seq=first_seq, last_seq=seq)

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
@@ -34,6 +35,45 @@ def seed(request: pytest.FixtureRequest) -> int:
     number = int(os.environ.get("BLACKSTART_TEST_SEED") or zlib.crc32(request.node.nodeid.encode()))
     sys.stdout.write(f"seed: BLACKSTART_TEST_SEED={number}\n")
     return number
+
+
+class FailingDisk:
+    """An ext4 file system on a file, which turns read-only under its writers as after a disk error."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "disk"
+        self._image = folder / "disk.img"
+        self.folder.mkdir()
+        with self._image.open("wb") as file:
+            file.truncate(64 << 20)
+        self._run("mkfs.ext4", "-q", str(self._image))
+        self._run("mount", "-o", "loop", str(self._image), str(self.folder))
+
+    def turn_read_only(self) -> None:
+        """From now on every write is refused, to files that are open too."""
+        self._run("mount", "-o", "remount,abort", str(self.folder))
+
+    def mend(self) -> None:
+        """What a person does: unmount, check, mount."""
+        self._run("umount", str(self.folder))
+        subprocess.run(["e2fsck", "-fy", str(self._image)], check=False, capture_output=True)  # 1: it has mended
+        self._run("mount", "-o", "loop", str(self._image), str(self.folder))
+
+    def remove(self) -> None:
+        subprocess.run(["umount", str(self.folder)], check=False, capture_output=True)
+
+    def _run(self, *command: str) -> None:
+        subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.fixture
+def failing_disk(tmp_path: Path) -> Iterator[FailingDisk]:
+    try:
+        disk = FailingDisk(tmp_path)
+    except (OSError, subprocess.CalledProcessError) as err:
+        pytest.skip(f"a file system of its own needs root, mkfs.ext4 and a loop device: {err}")
+    yield disk
+    disk.remove()
 
 
 @pytest.fixture(autouse=True)

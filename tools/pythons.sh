@@ -4,7 +4,9 @@ set -eu
 cd "$(dirname "$0")/.."
 ran=0
 for version in 3.11 3.12 3.13; do
-    python=$(command -v "python$version" || ls -d "$HOME"/.pyenv/versions/"$version".*/bin/python 2>/dev/null | tail -n 1 || true)
+    # asked, not looked for: pyenv puts a shim on the path for Pythons that are not switched on
+    python=$("python$version" -c 'import sys; print(sys.executable)' 2>/dev/null ||
+        ls -d "$HOME"/.pyenv/versions/"$version".*/bin/python 2>/dev/null | tail -n 1 || true)
     if [ -z "$python" ]; then
         echo "Python $version: not on this machine, skipped"
         continue

@@ -80,10 +80,11 @@ from journal.engine.memory_store import MemoryStore, SimulatedCrash
 from journal.engine.ports import Clock, ClockSources, Entry, Kind, OpenRun, Record, StepObserver, Store
 from journal.engine.queues import Queue
 from journal.engine.schedules import Schedule
-from journal.engine.steps import Effect
+from journal.engine.steps import Backoff, Effect
 from journal.engine.upgrade import Incompatible
 
 __all__ = (
+    "Backoff",
     "BadAnswer",
     "Branch",
     "Checkpoint",

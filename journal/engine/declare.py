@@ -19,7 +19,7 @@ from journal.engine.identity import Scope, Tracked, here, scope_of
 from journal.engine.ports import Kind
 from journal.engine.run import Run
 from journal.engine.source import code_hash
-from journal.engine.steps import Effect, StepSpec, begin_step, left_while_begun
+from journal.engine.steps import Backoff, Effect, StepSpec, begin_step, left_while_begun
 
 __all__ = ("Branch", "Checkpoint", "Workflow", "check_label", "checkpoint", "run_of", "submit", "workflow")
 
@@ -122,16 +122,28 @@ class Checkpoint(Generic[P, R]):
 
 
 def checkpoint(
-    *, effect: Effect = Effect.PURE, retries: int = 0, timeout_s: float | None = None, name: str | None = None
+    *,
+    effect: Effect = Effect.PURE,
+    retries: int = 0,
+    backoff: Backoff | None = None,
+    timeout_s: float | None = None,
+    name: str | None = None,
 ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Checkpoint[P, R]]:
     """Make an async function a step: its outcome is kept, and a finished one is never run again.
 
-    A failing body is tried `retries` times more with growing pauses that survive a restart; `timeout_s` bounds each
-    attempt.  What a step raises reaches the body as StepFailed; a run that it ends is paused if there were retries.
+    A failing body is tried `retries` times more, with the pauses of `backoff` (1 s, doubled up to 5 min), which
+    survive a restart; `timeout_s` bounds each attempt.  What a step raises reaches the body as StepFailed; a run that
+    it ends is paused if there were retries.
     """
 
     def decorate(fn: Callable[P, Coroutine[Any, Any, R]]) -> Checkpoint[P, R]:
-        spec = StepSpec(name=name or fn.__name__, effect=effect, retries=retries, timeout_s=timeout_s)
+        spec = StepSpec(
+            name=name or fn.__name__,
+            effect=effect,
+            retries=retries,
+            timeout_s=timeout_s,
+            backoff=backoff or Backoff(),
+        )
         return Checkpoint(fn, spec)
 
     return decorate

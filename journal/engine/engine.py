@@ -7,6 +7,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from journal.engine.children import Children
@@ -293,6 +294,10 @@ class Engine:
         """Look at every deadline again: the wall clock was set or became trusted."""
         self._timers.check()
 
+    def clock_trusted(self) -> bool:
+        """True while the wall clock may decide about deadlines."""
+        return self._timers.trusted()
+
     async def confirm_clock(self) -> None:
         """A person says that the wall clock is right, after it had stepped."""
         await self._enter()
@@ -320,7 +325,11 @@ class Engine:
     async def _begin(self, workflow: Workflow[Any, Any], args: tuple[object, ...], key: str, ticket: object) -> str:
         run_id = new_run_id(self._store, key)
         entry, history = self._first_row(workflow, args, key, run_id, ticket)
-        (history.first_seq,) = await self._store.append([entry])
+        entries = [entry]
+        if ticket is not None:
+            payload = encode({"at": self._clock.now()})
+            entries.append(replace(entry, kind=Kind.RUN_QUEUED, arg_hash="", payload=payload))
+        history.first_seq, *_ = await self._store.append(entries)
         if ticket is None:
             self._residents.launch(history)
         elif not self._closed:

@@ -30,6 +30,8 @@ class RunState(StrEnum):
 
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
+    WAITING = "WAITING"  # in views alone: runs, and its newest row asked for an answer or started a child
+    SLEEPING = "SLEEPING"  # in views alone: runs, and its newest row began a sleep
     DONE = "DONE"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
@@ -37,6 +39,11 @@ class RunState(StrEnum):
     IN_DOUBT = "IN_DOUBT"  # held: an effect may or may not have happened
     QUARANTINED = "QUARANTINED"  # held: the process died three times while its step was in flight
     NONDETERMINISTIC = "NONDETERMINISTIC"  # held: the code changed under it
+
+    @property
+    def goes_on(self) -> bool:
+        """True where the run is neither over nor held."""
+        return self in (RunState.QUEUED, RunState.RUNNING, RunState.WAITING, RunState.SLEEPING)
 
     @property
     def held(self) -> bool:
@@ -154,6 +161,7 @@ class History:
     once: set[str] = field(default_factory=set)  # AT_MOST_ONCE steps that have begun
     patches: set[str] = field(default_factory=set)  # changes of code that the run has gone by
     voided: set[str] = field(default_factory=set)  # taken back by a revision, and not done again
+    newest: tuple[Kind, str] | None = None  # kind and name of the last row, but for answers that came early
     revised: bool = False  # outcomes count by key and arguments, no longer by their place
     steps: dict[str, StepView] = field(default_factory=dict)
 
@@ -163,7 +171,10 @@ class History:
         history = cls(run_id)
         for record in records:
             if record.kind in _KINDS:
-                history._take(Kind(record.kind), record, decode(record.payload))
+                kind = Kind(record.kind)
+                history._take(kind, record, decode(record.payload))
+                if kind is not Kind.WAIT_ANSWERED or "#" in record.key:
+                    history.newest = (kind, record.name)
                 history.last_seq = record.seq
         return history
 
@@ -174,11 +185,20 @@ class History:
             run_id=self.run_id,
             workflow=self.workflow,
             key=self.key,
-            state=self.state,
+            state=self._shown(),
             error=_error_text(error),
             first_seq=self.first_seq,
             last_seq=self.last_seq,
         )
+
+    def _shown(self) -> RunState:
+        """As the SQL view `runs` has it: by the rows alone, and a step at work has none."""
+        kind, name = self.newest or (Kind.RUN_STARTED, "")
+        if self.state is not RunState.RUNNING:
+            return self.state
+        if kind in (Kind.WAIT_OPENED, Kind.CHILD_STARTED):
+            return RunState.WAITING
+        return RunState.SLEEPING if (kind, name) == (Kind.TIMER_SET, "sleep") else RunState.RUNNING
 
     def _take(self, kind: Kind, record: Record, plain: dict[str, Any]) -> None:
         if kind.startswith("run.") or kind is Kind.STEP_IN_DOUBT:
@@ -204,13 +224,13 @@ class History:
         if kind is Kind.RUN_STARTED:
             self.workflow, self.key, self.first_seq, self.started = record.name, record.key, record.seq, plain
             self.state = RunState.QUEUED if plain.get("queue") else RunState.RUNNING
-        elif kind is Kind.RUN_DEQUEUED:
-            self.state = RunState.RUNNING
+        elif kind in (Kind.RUN_QUEUED, Kind.RUN_DEQUEUED):
+            self.state = RunState.QUEUED if kind is Kind.RUN_QUEUED else RunState.RUNNING
         elif kind is Kind.RUN_CANCELLING:
             self.events[CANCEL_KEY] = (record.seq, Outcome(kind, plain))
         elif kind in REVISIONS:
             self._revise(plain)
-        elif self.state is not RunState.NONDETERMINISTIC:
+        elif self.state is not RunState.NONDETERMINISTIC or kind is Kind.RUN_CANCELLED:
             self.state, self.ending = _STATES[kind], plain
 
     def _take_operation(self, kind: Kind, record: Record, plain: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ class Kind(StrEnum):
     """
 
     RUN_STARTED = "run.started"  # key = idempotency key, name = workflow, {args: [...], version, code, queue, at}
+    RUN_QUEUED = "run.queued"  # as above, {at}: in the same commit as a start that names a queue
     RUN_DEQUEUED = "run.dequeued"  # key = idempotency key, name = workflow, {at}: its queue has let it go on
     RUN_DONE = "run.done"  # key = idempotency key, name = workflow, {value, at}
     RUN_FAILED = "run.failed"  # key = idempotency key, name = workflow, {error, at}
@@ -80,6 +81,7 @@ class OpenRun:
     workflow: str
     first_seq: int
     last_seq: int
+    key: str = ""  # its idempotency key
 
 
 class Store(Protocol):

@@ -20,11 +20,11 @@ from journal.engine.ports import Entry, Kind
 from journal.engine.replay import Op
 from journal.engine.run import Run
 
-__all__ = ("Effect", "StepSpec", "begin_step", "left_while_begun")
+__all__ = ("Backoff", "Effect", "StepSpec", "begin_step", "left_while_begun")
 
 RETRIES_MAX = 100  # a step that fails a hundred times needs a person
-BACKOFF_FIRST_S = 1.0
-BACKOFF_S_MAX = 300.0
+BACKOFF_S_MAX = 86_400.0  # a pause of a day; what needs longer is a schedule
+BACKOFF_FACTOR_MAX = 10.0
 
 _INTERRUPTED = {"type": "Interrupted", "message": "the process ended while the step ran"}
 
@@ -40,6 +40,28 @@ class Effect(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Backoff:
+    """Pauses between the tries of a step: `first_s`, then `factor` times the one before, at most `most_s`, in seconds.
+
+    Raises ValueError for a pause above a day, a factor outside 1 to 10, or a first pause above the longest.
+    """
+
+    first_s: float = 1.0
+    factor: float = 2.0
+    most_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.first_s <= self.most_s <= BACKOFF_S_MAX or not 1 <= self.factor <= BACKOFF_FACTOR_MAX:
+            raise ValueError(
+                f"{self}: needs 0 <= first_s <= most_s <= {BACKOFF_S_MAX:g} and 1 <= factor <= {BACKOFF_FACTOR_MAX:g}"
+            )
+
+    def pause_s(self, attempt: int) -> float:
+        """Seconds to wait behind the n-th attempt, from 1."""
+        return float(min(self.most_s, self.first_s * self.factor ** (attempt - 1)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepSpec:
     """A checkpoint's declaration.  Raises ValueError where the parts do not go together."""
 
@@ -47,6 +69,7 @@ class StepSpec:
     effect: Effect
     retries: int
     timeout_s: float | None
+    backoff: Backoff = Backoff()
 
     def __post_init__(self) -> None:
         if "/" in self.name or "#" in self.name:
@@ -95,7 +118,8 @@ async def _run_step(
         final = attempt > spec.retries or isinstance(error, CodecError)
         if final:
             _log.warning("run %s: step %s failed for good", run.info.run_id, op.key, exc_info=error)
-        await _record_failure(run, op, error, attempt, final=final, exhausted=final and spec.retries > 0)
+        pause_s = None if final else spec.backoff.pause_s(attempt)
+        await _record_failure(run, op, error, attempt, pause_s, exhausted=final and spec.retries > 0)
         if final:
             return
 
@@ -151,14 +175,15 @@ async def _record_value(
 
 
 async def _record_failure(
-    run: Run, op: Op, error: BaseException, attempt: int, *, final: bool, exhausted: bool
+    run: Run, op: Op, error: BaseException, attempt: int, pause_s: float | None, *, exhausted: bool
 ) -> None:
+    """Final where no pause follows; else the pause, and with it the next attempt, is part of the row."""
+    final = pause_s is None
     plain: dict[str, Any] = {"error": _data(error), "attempt": attempt, "final": final, "exhausted": exhausted}
-    if final:
+    if pause_s is None:
         await run.commit(op, [_entry(run, op, Kind.STEP_FAILED, plain)], on_durable=run.core.observer.step_committed)
         return
-    remaining_s = min(BACKOFF_S_MAX, BACKOFF_FIRST_S * 2.0 ** (attempt - 1))
-    plan = run.core.timers.plan(remaining_s)
+    plan = run.core.timers.plan(pause_s)
     await run.append([_entry(run, op, Kind.STEP_FAILED, plain | plan)])
     await _back_off(run, op, plan)
 

@@ -15,7 +15,7 @@ from gateway.alarms import Alarm, AlarmBook, Judgement
 from gateway.consolidation import consolidate
 from gateway.desk import Desk
 from gateway.incidents import Incident
-from gateway.investigation import investigate
+from gateway.investigation import INVESTIGATIONS, investigate
 from journal.engine import Engine, Entry, MemoryStore, Record, StepState, decode, encode
 from journal.fault_graph import Episode, FaultGraph, open_or_rebuild
 from models import knowledge_base
@@ -332,6 +332,7 @@ class InvestigationWorld:
         )
         engine = Engine(self.store, self.clock, services=self.desk, observer=self.counter)
         engine.register(investigate, consolidate)
+        engine.register_queues(INVESTIGATIONS)
         self.desk.engine = engine
         try:
             yield engine

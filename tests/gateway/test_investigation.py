@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from drivers.clock import SystemClock
+from drivers.errors import BadInput
 from gateway.alarms import Alarm, Stage
-from gateway.investigation import investigate
+from gateway.investigation import begin, investigate
+from gateway.verdicts import VerdictCommand, Verdicts
 from journal import Journal
 from journal.engine import Kind, SimulatedCrash, decode
 from journal.fault_graph import Episode
@@ -74,6 +76,33 @@ async def test_no_verdict_closes_the_incident_and_teaches_nothing(world: Any, ma
     assert world.closed == [incident.id]
     assert await world.kinds("graph.episode") == []
     assert [alarm.stage for alarm in await alarms(world)] == [Stage.DETECTED, Stage.DIAGNOSED]
+
+
+async def test_two_investigate_at_a_time_the_most_severe_first(world: Any, make_finding: Any) -> None:
+    severities = [Severity.ADVISORY, Severity.ADVISORY, Severity.ADVISORY, Severity.WARNING, Severity.CRITICAL]
+    incidents = [await world.open(make_finding(hour, severity=one)) for hour, one in enumerate(severities)]
+    async with world.life() as engine:
+        runs = [await begin(engine, incident, DEADLINE, 3) for incident in incidents]
+        assert await begin(engine, incidents[4], DEADLINE, 3) == runs[4]
+        for run_id in runs:  # one that waits for its verdict has left its place to the next
+            await world.until_open(engine, run_id)
+        begun = list(dict.fromkeys(run_id for run_id, _ in world.counter.started))
+        assert begun == [runs[0], runs[1], runs[4], runs[3], runs[2]]
+        turns = [record.seq for record in await world.kinds(Kind.RUN_DEQUEUED)]
+        waits = [record.seq for record in await world.kinds(Kind.WAIT_OPENED)]
+        assert all(wait < turn for wait, turn in zip(waits, turns[2:], strict=False))
+
+
+async def test_a_verdict_before_the_turn_is_asked_for_later(world: Any, make_finding: Any, verdict: Any) -> None:
+    incidents = [await world.open(make_finding(hour)) for hour in range(3)]
+    async with world.life() as engine:
+        *_, last = [await begin(engine, incident, DEADLINE, 3) for incident in incidents]
+        verdicts = Verdicts(world.desk, frozenset())
+        command = VerdictCommand(run_id=last, verdict=verdict())
+        with pytest.raises(BadInput, match="has not begun yet"):
+            await verdicts.submit(command)
+        await world.until_open(engine, last)
+        assert await verdicts.submit(command) == f"taken by run {last}"
 
 
 async def test_a_loss_of_gas_is_investigated_without_gases(world: Any, sf6_finding: Finding, verdict: Any) -> None:
@@ -159,7 +188,7 @@ async def test_it_is_the_same_with_the_real_journal(
         run_id, diagnosis = await run_to_the_end(world, await world.open(make_finding()), verdict())
         assert diagnosis.code is FaultCode.D2
         (row,) = [row for row in await journal.query("runs") if row["run_id"] == run_id]
-        assert row["state"] == "done"
+        assert row["state"] == "DONE"
         assert len(await journal.store.latest("outbox.queued")) == 2
     finally:
         await journal.close()

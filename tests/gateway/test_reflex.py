@@ -21,7 +21,7 @@ from gateway.alarms import Alarm, AlarmBook, Judgement
 from gateway.incidents import Incident
 from gateway.reflex import UNJOURNALLED_AFTER_TRIES, Reflex
 from gateway.watchdog import Heartbeats
-from journal import Journal, Outbox
+from journal import Journal, Limits, Outbox
 from journal.engine import Entry, decode
 from models.asset import Asset
 from models.findings import Severity
@@ -218,6 +218,34 @@ async def test_an_alarm_that_cannot_be_journalled_goes_out_with_the_same_id(scen
     assert message.topic == f"blackstart/g1/alarm/{alarm.alarm_id}"
     assert message.retain
     assert scene.reflex.unjournalled == 1
+
+
+async def test_a_disk_that_turns_read_only_silences_no_alarm(
+    failing_disk: Any, make_scene: Callable[..., Scene], arc: Any, sample: Any, eventually: Any
+) -> None:
+    """Alarm after alarm goes out unjournalled; after the repair the journal holds what it had acknowledged."""
+    state = failing_disk.folder / "state"
+    journal = await Journal.open(state, SystemClock(), limits=Limits(ballast_bytes=0))
+    scene = make_scene(journal)
+    async with scene.running():
+        arc(scene)
+        await scene.settled()
+        acknowledged = journal.store.last_seq
+        await asyncio.to_thread(failing_disk.turn_read_only)
+        scene.reflex.accept([sample("Q1/SIMG.Pres20", 5.3)])
+        await eventually(lambda: len(scene.sent) == 1)
+    content = json.loads(scene.sent[0].payload)
+    assert (content["definition"], content["journalled"]) == ("GasDensityLow", False)
+    assert scene.reflex.unjournalled == 1
+    await journal.close()
+    await asyncio.to_thread(failing_disk.mend)
+    journal = await Journal.open(state, SystemClock(), limits=Limits(ballast_bytes=0))
+    assert journal.rescue_notes == ()
+    kept = [decode(record.payload, Alarm) for record in await journal.store.latest("alarm")]
+    assert [alarm.definition for alarm in kept] == ["DgaFault"]
+    assert journal.store.last_seq == acknowledged + 1
+    assert (await journal.verify()).broken_seq is None
+    await journal.close()
 
 
 async def test_alarms_that_follow_do_not_wait_for_the_dead_disk(

@@ -24,6 +24,7 @@ from journal.writer import Limits, Unit, Writer
 
 KEY = b"k" * 32
 ROWS = 40
+FEW_ROWS = 22
 SAMPLE = 60  # states in the normal run
 FILES = (DATABASE_NAME, WAL_NAME, MARK_NAME)
 
@@ -35,11 +36,11 @@ def entry(number: int) -> Entry:
     return Entry(kind="step.done", run_id="r", key=f"s#{number}", payload=payload)
 
 
-def made(tmp_path_factory: pytest.TempPathFactory, *, taken_over: bool) -> Path:
-    """A state folder as a cut leaves it: 20 rows in the database, 20 in a log, the mark at 40."""
+def made(tmp_path_factory: pytest.TempPathFactory, *, taken_over: bool, rows: int = ROWS) -> Path:
+    """A state folder as a cut leaves it: 20 rows in the database, the others in a log, the mark at the last one."""
     live = tmp_path_factory.mktemp("live")
     writer = Writer(boot(live, lambda: KEY), key=KEY, boot_id="b", limits=Limits(ballast_bytes=0))
-    for number in range(1, ROWS + 1):
+    for number in range(1, rows + 1):
         wall = datetime(2026, 3, 1, tzinfo=UTC)
         writer.commit([Unit(entries=(entry(number),), wall=wall, size_bytes=0)])
         if number == ROWS // 2:
@@ -56,6 +57,14 @@ def made(tmp_path_factory: pytest.TempPathFactory, *, taken_over: bool) -> Path:
 def cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The newest 20 rows are in DuckDB's log alone: what that one loses would come back from ours."""
     folder = made(tmp_path_factory, taken_over=True)
+    (folder / LOG_NAME).unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cut_few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With so few rows in DuckDB's log that each of its bits can be flipped."""
+    folder = made(tmp_path_factory, taken_over=True, rows=FEW_ROWS)
     (folder / LOG_NAME).unlink()
     return folder
 
@@ -111,35 +120,35 @@ def lost_numbers(booted: Booted) -> set[int]:
     return set(range(note.lost_from, note.lost_to + 1)) if note is not None and note.lost_from else set()
 
 
-def check(folder: Path, name: str, *, at_least: int = ROWS // 2) -> int:
+def check(folder: Path, name: str, *, at_least: int = ROWS // 2, rows: int = ROWS) -> int:
     """Boot, compare each row kept with what was acknowledged, write on, boot again; how many rows were kept."""
     booted = boot(folder, lambda: KEY)
     writer = Writer(booted, key=KEY, boot_id="b", limits=Limits(ballast_bytes=0))
-    kept = {record.seq: (record.key, record.payload) for record in writer.reader.history("r", 0, ROWS)}
-    truth = {number: (entry(number).key, entry(number).payload) for number in range(1, ROWS + 1)}
+    kept = {record.seq: (record.key, record.payload) for record in writer.reader.history("r", 0, rows)}
+    truth = {number: (entry(number).key, entry(number).payload) for number in range(1, rows + 1)}
     assert kept == {seq: truth[seq] for seq in range(1, len(kept) + 1)}, name
     assert len(kept) >= at_least, name
-    assert lost_numbers(booted) == set(range(len(kept) + 1, ROWS + 1)), name
+    assert lost_numbers(booted) == set(range(len(kept) + 1, rows + 1)), name
     assert (booted.epoch > 1) == bool(booted.notes), name
     unit = Unit(entries=(entry(99),), wall=datetime(2026, 3, 2, tzinfo=UTC), size_bytes=0)
     writer.commit([unit])
-    assert unit.first_seq == ROWS + 1, name
+    assert unit.first_seq == rows + 1, name
     assert writer.verify(None, 1000)[0].broken_seq is None, name
     writer.finish()
     writer.close()
     again = boot(folder, lambda: KEY)
     again.close()
-    assert (again.notes, again.state.tail.seq) == ((), ROWS + 1), name
+    assert (again.notes, again.state.tail.seq) == ((), rows + 1), name
     return len(kept)
 
 
-def check_log(cut: Path, tmp_path: Path, name: str, content: bytes) -> int:
+def check_log(cut: Path, tmp_path: Path, name: str, content: bytes, rows: int = ROWS) -> int:
     folder = tmp_path / "state"
     folder.mkdir()
     for file in FILES:
         shutil.copyfile(cut / file, folder / file)
     (folder / WAL_NAME).write_bytes(content)
-    kept = check(folder, name)
+    kept = check(folder, name, rows=rows)
     shutil.rmtree(folder)
     return kept
 
@@ -227,6 +236,16 @@ def test_an_older_database_is_not_mixed_with_newer_rows(cut_early: Path, tmp_pat
     boot(folder, lambda: KEY).close()  # a new journal, whose log is set aside
     aside = folder / f"{LOG_NAME}.rescued-1"
     assert aside.read_bytes() == (cut_early / LOG_NAME).read_bytes()
+
+
+@pytest.mark.crash_all
+@pytest.mark.parametrize("bit", range(8))
+def test_every_bit_of_a_log(cut_few: Path, tmp_path: Path, bit: int) -> None:
+    log = (cut_few / WAL_NAME).read_bytes()
+    for at in range(len(log)):
+        content = bytearray(log)
+        content[at] ^= 1 << bit
+        check_log(cut_few, tmp_path, f"bit {bit} of byte {at}", bytes(content), FEW_ROWS)
 
 
 def test_a_flipped_length_loses_nothing(cut: Path, tmp_path: Path) -> None:

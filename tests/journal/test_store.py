@@ -188,7 +188,7 @@ async def test_the_named_queries(open_store) -> None:
         ]
     )
     (run,) = await store.query("runs")
-    assert (run["workflow"], run["key"], run["state"], run["steps_done"]) == ("investigate", "k", "started", 2)
+    assert (run["workflow"], run["key"], run["state"], run["steps_done"]) == ("investigate", "k", "IN_DOUBT", 2)
     assert run["started"].isoformat() == "2026-03-01T12:00:01+00:00"
     states = [(row["key"], row["state"]) for row in await store.query("steps", run_id="a")]
     assert states == [("root/s#1", "done"), ("root/send#1", "in_doubt"), ("root/sleep#1", "done")]

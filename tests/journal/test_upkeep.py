@@ -170,8 +170,21 @@ async def test_a_snapshot_is_the_journal(tmp_path: Path, clock) -> None:
     await copy.close()
 
 
+async def test_a_snapshot_holds_what_an_unclean_end_left_in_the_log(tmp_path: Path, clock) -> None:
+    journal = await filled(tmp_path / "live", clock)
+    await journal.store.checkpoint()
+    await journal.store.append([Entry(kind="note", key="in the log")])
+    await asyncio.to_thread(shutil.copytree, tmp_path / "live", tmp_path / "cut")
+    await journal.close()
+    journal = await Journal.open(tmp_path / "cut", clock)
+    path = await journal.snapshot()
+    with duckdb.connect(path, read_only=True) as connection:
+        assert connection.execute("SELECT key FROM event WHERE kind = 'note'").fetchall() == [("in the log",)]
+    await journal.close()
+
+
 async def test_a_snapshot_is_made_when_it_is_a_day_old(tmp_path: Path, clock, monkeypatch) -> None:
-    monkeypatch.setattr("journal.upkeep.CHECK_S", 0.01)
+    monkeypatch.setattr("journal.upkeep.FIRST_CHECK_S", 0.01)
     made = asyncio.Event()
     monkeypatch.setattr("journal.upkeep.Upkeep.snapshot", lambda _: asyncio.to_thread(made.set))
     journal = await Journal.open(tmp_path, clock)

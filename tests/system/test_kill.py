@@ -117,7 +117,7 @@ async def _hold(site: Any, plateau: Plateau) -> None:
 
 
 def _is_done(run: dict[str, Any], workflow: str) -> bool:
-    return run["workflow"] == workflow and run["state"] == "done"
+    return run["workflow"] == workflow and run["state"] == "DONE"
 
 
 def _gas_alarm(site: Any, asset_id: str) -> dict[str, Any]:

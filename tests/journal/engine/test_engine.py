@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import itertools
 import logging
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,6 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from journal.engine import (
+    Backoff,
     Effect,
     EngineClosed,
     Entry,
@@ -186,6 +188,40 @@ async def test_retries_wait_and_are_rows_that_survive_a_restart(world: Any, kit:
         assert await world.finish(run_id, timedelta(seconds=1)) == 3
     assert kit.calls == [f"{run_id}/retried#1"] * 3
     assert [decode(one.payload)["attempt"] for one in world.store.records if one.kind == Kind.STEP_FAILED] == [1, 2]
+
+
+@checkpoint(effect=Effect.IDEMPOTENT, retries=4, backoff=Backoff(first_s=10, factor=3, most_s=60))
+async def patient() -> int:
+    tools().calls.append("patient")
+    raise ConnectionError("away")
+
+
+@workflow("patiently")
+async def patiently() -> int:
+    return await patient()
+
+
+async def test_pauses_grow_by_the_factor_up_to_their_bound_and_over_restarts(world: Any, kit: Tools) -> None:
+    async with world.life(patiently) as engine:
+        run_id = await engine.start(patiently, key="k")
+        await world.pump(lambda: len(world.keys(Kind.STEP_FAILED)) == 2, timedelta(seconds=1))
+    world.clock.reboot(timedelta(0))
+    async with world.life(patiently) as engine:
+        await engine.resume()
+        with pytest.raises(RunPaused):
+            await world.finish(run_id, timedelta(seconds=1))
+    told = [decode(one.payload) for one in world.store.records if one.kind == Kind.STEP_FAILED]
+    assert [one.get("remaining_s") for one in told] == [10, 30, 60, 60, None]
+    gaps = [later["at"] - one["at"] for one, later in itertools.pairwise(told)]
+    assert all(gap >= timedelta(seconds=one["remaining_s"]) for one, gap in zip(told, gaps, strict=False))
+    assert len(kit.calls) == 5
+
+
+def test_a_backoff_without_bounds_is_refused() -> None:
+    assert [Backoff().pause_s(attempt) for attempt in (1, 2, 9, 10, 100)] == [1, 2, 256, 300, 300]
+    for wrong in ({"first_s": -1}, {"factor": 0.5}, {"factor": 11}, {"most_s": 86_401}, {"first_s": 9, "most_s": 8}):
+        with pytest.raises(ValueError, match="first_s <= most_s <= 86400"):
+            Backoff(**wrong)
 
 
 async def test_exhaustion_pauses_the_run_and_a_restart_does_not_loop(world: Any, kit: Tools) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from journal.engine import BadAnswer, EngineClosed, MemoryStore, RunState, checkpoint, settle, sleep, wait_for, workflow
+from journal.engine import BadAnswer, EngineClosed, MemoryStore, checkpoint, settle, sleep, wait_for, workflow
 
 DAY = timedelta(days=1)
 PAGE_BYTES = 4096
@@ -58,7 +58,7 @@ async def test_a_waiting_run_leaves_memory_and_an_answer_brings_it_back(world: A
         run_id = await engine.start(asking, "a", key="a")
         result = asyncio.ensure_future(engine.result(run_id))
         await is_parked(world)
-        assert (await engine.run(run_id)).state is RunState.RUNNING
+        assert (await engine.run(run_id)).state.goes_on
         with pytest.raises(BadAnswer):
             await engine.answer(run_id, "go", 5, by="me")
         await is_parked(world)
@@ -122,7 +122,7 @@ async def test_a_run_that_cannot_be_read_back_waits_for_the_next_resume(
             result.result()
         monkeypatch.setattr(world.store, "histories", whole)
         assert await engine.resume() == [run_id]
-        assert (await engine.run(run_id)).state is RunState.RUNNING
+        assert (await engine.run(run_id)).state.goes_on
 
 
 async def _refuse(_: Any) -> Any:

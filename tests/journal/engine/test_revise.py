@@ -369,4 +369,4 @@ async def test_a_held_run_can_be_given_up_and_a_cancelled_one_retried(world: Any
             await world.finish(run_id, timedelta(seconds=1))
         await engine.retry(run_id)
         await world.pump(lambda: engine._residents.parked_count == 1)
-        assert (await engine.run(run_id)).state is RunState.RUNNING
+        assert (await engine.run(run_id)).state.goes_on

@@ -7,7 +7,6 @@ import pytest
 from journal.engine import (
     Kind,
     Nondeterministic,
-    RunState,
     checkpoint,
     patched,
     services,
@@ -83,7 +82,7 @@ async def test_what_does_not_fit_is_listed_and_held_without_a_row(world: Any) ->
         with pytest.raises(Nondeterministic, match="note#1"):
             await engine.result(run_id)
         assert not await engine.answer(run_id, "go", "yes", by="me")
-        assert (await engine.run(run_id)).state is RunState.RUNNING
+        assert (await engine.run(run_id)).state.goes_on
     assert (len(world.store.records), world.noted) == (rows, [])
     async with world.life(old) as engine:  # the upgrade is taken back
         assert await engine.resume() == [run_id]

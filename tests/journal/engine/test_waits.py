@@ -205,7 +205,7 @@ async def asleep(world: Any, engine: Any, run_id: str, by: timedelta) -> bool:
     world.clock.advance(by)
     engine.clock_changed()
     await settle_down()
-    return bool((await engine.run(run_id)).state is RunState.RUNNING)
+    return bool((await engine.run(run_id)).state.goes_on)
 
 
 async def test_within_one_life_the_monotonic_clock_decides(world: Any) -> None:
