@@ -43,10 +43,12 @@ class Database:
         # There is nothing to optimise in an INSERT: a fifth of its CPU. Reads have a session of their own.
         connection.execute("PRAGMA disable_optimizer")
         self._inserter = Inserter()
+        self._previewing = False
         self._folder_stale = True  # the next transaction may create DuckDB's log
 
     def store(self, rows: Sequence[Row], blobs: dict[str, bytes]) -> None:
         """One transaction, durable.  Raises duckdb.Error when it failed and nothing of it is kept, Fatal."""
+        self._end_preview()
         self._insert_surely(rows, list(blobs.items()))
         self.stored_seq = rows[-1][0]
         if self._folder_stale:
@@ -56,8 +58,22 @@ class Database:
                 raise Fatal(f"{self._folder}: the disk failed after a commit: {err}") from err
             self._folder_stale = False
 
+    def preview(self, rows: Sequence[Row], blobs: dict[str, bytes]) -> Reader:
+        """A reader to whom these rows look stored, while the disk takes none.  Raises duckdb.Error."""
+        self._end_preview()
+        self.connection.execute("BEGIN")
+        self._previewing = True  # never committed
+        self._inserter.fill(self.connection, rows, list(blobs.items()))
+        return Reader(self.connection)
+
+    def _end_preview(self) -> None:
+        if self._previewing:
+            self._previewing = False
+            self.roll_back()
+
     def checkpoint(self) -> None:
         """Fold DuckDB's log into the file.  Raises duckdb.Error."""
+        self._end_preview()
         self.connection.execute("CHECKPOINT")
         self._folder_stale = True
         self._revivals = 0

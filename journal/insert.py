@@ -29,14 +29,15 @@ class Inserter:
 
     def insert(self, connection: duckdb.DuckDBPyConnection, rows: Sequence[Row], blobs: Sequence[Row]) -> None:
         """All rows and payloads or none.  Raises duckdb.Error; the transaction is then for the caller to end."""
-        chunks = [("event", chunk) for chunk in _chunks(rows)] + [("blob", chunk) for chunk in _chunks(blobs)]
-        if len(chunks) == 1:  # a single statement is a transaction of its own, a fifth cheaper
-            self._insert_chunk(connection, *chunks[0])
-            return
         connection.execute("BEGIN")
-        for table, chunk in chunks:
-            self._insert_chunk(connection, table, chunk)
+        self.fill(connection, rows, blobs)
         connection.execute("COMMIT")
+
+    def fill(self, connection: duckdb.DuckDBPyConnection, rows: Sequence[Row], blobs: Sequence[Row]) -> None:
+        """The same in the transaction that the caller has begun."""
+        for table, content in (("event", rows), ("blob", blobs)):
+            for chunk in _chunks(content):
+                self._insert_chunk(connection, table, chunk)
 
     def _insert_chunk(self, connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row]) -> None:
         """One INSERT: a placeholder per value for a few rows, a list per column for many."""

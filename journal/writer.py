@@ -141,12 +141,7 @@ class Writer:
         """Bring what waits into the database, in one transaction.  Raises duckdb.Error, Fatal."""
         if not self._waiting:
             return
-        try:
-            self._database.store(self._waiting, self._waiting_blobs)
-        except duckdb.Error:
-            if not self.release_ballast():
-                raise
-            self._database.store(self._waiting, self._waiting_blobs)  # once: the ballast is gone now
+        self._database.store(self._waiting, self._waiting_blobs)
         self._waiting, self._waiting_blobs = [], {}
 
     def release_ballast(self) -> bool:
@@ -288,11 +283,14 @@ class Writer:
 
     @property
     def reader(self) -> Reader:
-        """The tables, with every committed row in them.  Raises Transient where the disk has no room for those."""
+        """The tables, with every committed row in them.  Raises Transient where there is no memory for those."""
         try:
             self._drain()
-        except duckdb.Error as err:
-            raise Transient(f"the journal could not store what it is asked for: {err}") from err
+        except duckdb.Error:  # a full or read-only disk: people still want to know what stands
+            try:
+                return self._database.preview(self._waiting, self._waiting_blobs)
+            except duckdb.Error as err:
+                raise Transient(f"the journal could not be read: {err}") from err
         return self._database.reader
 
     def surely(self, read: Callable[[], T]) -> T:

@@ -76,6 +76,7 @@ async def main():
     journal = await Journal.open(Path(sys.argv[1]), SystemClock())
     for number in range(40):
         await journal.store.append([Entry(kind="note", key=f"{number}", payload=bytes([number]) * 500)])
+        await journal.store.newest(1)  # each row by itself in DuckDB's log
     os._exit(0)
 asyncio.run(main())
 """
@@ -89,6 +90,7 @@ async def damaged(state: Path) -> Path:
     log = bytearray((state / WAL).read_bytes())
     log[len(log) // 2] ^= 0x10
     (state / WAL).write_bytes(log)
+    (state / "journal.log").unlink()  # it would give back what DuckDB's log has lost
     return state
 
 
@@ -170,6 +172,7 @@ async def test_a_changed_row_is_named(resting: Path, command: Callable[..., Any]
 async def test_rows_taken_from_the_end_are_found_by_the_mark(resting: Path, command: Callable[..., Any]) -> None:
     with duckdb.connect(resting / DATABASE) as connection:
         connection.execute("DELETE FROM event WHERE seq > 10")
+    (resting / "journal.log").unlink()  # it would give them back
     answer = json.loads(await command("verify", "--json", code=1))
     assert answer["broken_seq"] == 11
     assert answer["reason"] == f"rows up to {ROWS + 1} were acknowledged and are not there"
