@@ -27,6 +27,7 @@ from drivers.errors import Refused, Transient
 from drivers.opcua_client import PEER_FAILURES, ReadOnlyClient, translated
 from drivers.opcua_config import OpcuaLinkConfig, OpcuaPoint
 from drivers.opcua_history import Gaps
+from drivers.opcua_identity import OwnIdentity
 from drivers.opcua_trust import TrustList
 from drivers.opcua_values import Now, judge, monitored, older, point_of, utc
 
@@ -74,6 +75,7 @@ class OpcuaSource:
         self._shown: tuple[bytes, str] | None = None  # certificate and URI of a server that was let in before
         self.clock_skew_s: float | None = None  # server minus gateway
         self.certificate_expires: datetime | None = None  # the gateway's own
+        self._own_due: datetime | None = None
         self.dropped_count = 0
         self.missed_count = 0
 
@@ -147,6 +149,8 @@ class OpcuaSource:
         if silent_s > self._silence_limit_s:
             raise Transient(f"{self.name}: nothing heard for {silent_s:.1f} s, keep-alives are overdue")
         if self._verify_is_due():
+            if self._own_due is not None and self._clock.trusted() and self._clock.now() >= self._own_due:
+                raise Transient(f"{self.name}: the own certificate is to be renewed, which happens at a connect")
             try:
                 await self._verify(client)
             except PEER_FAILURES as err:
@@ -181,8 +185,10 @@ class OpcuaSource:
         if config.trust_dir is not None:
             trust, now = TrustList(config.trust_dir), self._clock.now()
             if cert_file is None or key_file is None:
-                own = await asyncio.to_thread(trust.own_certificate, config.application_uri, socket.gethostname(), now)
+                identity = OwnIdentity(config.trust_dir, config.application_uri, socket.gethostname())
+                own = await asyncio.to_thread(identity.current, now, clock_trusted=self._clock.trusted())
                 cert_file, key_file, self.certificate_expires = own.cert_file, own.key_file, own.expires
+                self._own_due = own.due
             if known is None:
                 if self._shown is None:  # asked once, over a connection of its own; it must be the same from then on
                     asking = ReadOnlyClient(config.url, config.timeout_s)

@@ -17,6 +17,7 @@ from gateway.cli_metrics import register_metrics
 from gateway.cli_plan import register_plan
 from gateway.cli_print import DEFAULT_CONFIG, ConfigOption, JsonOption, ask, print_json, print_table
 from gateway.cli_runs import runs_app
+from gateway.cli_trust import trust_app
 from gateway.config import Config, load
 
 __all__ = ("app",)
@@ -32,6 +33,7 @@ train_app = typer.Typer(help="Fit models on this box.", no_args_is_help=True)
 register_plan(app)
 register_metrics(app)
 app.add_typer(runs_app, name="runs")
+app.add_typer(trust_app, name="trust")
 app.add_typer(graph_app, name="graph")
 app.add_typer(train_app, name="train")
 

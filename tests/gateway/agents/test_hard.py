@@ -330,7 +330,7 @@ def test_a_device_that_dies_before_the_other_is_back_continues_the_alarm(
 
 
 def test_after_a_restart_too_the_alarm_outlasts_a_second_loss(
-    make_agent: Any, gas_points: Any, monitor: Any, sample: Any, clock: Any
+    make_agent: Any, gas_points: Any, monitor: Any, sample: Any
 ) -> None:
     """Power goes while one device is lost; by the time it is back the other one is seen once and gone again."""
     agent = make_agent([*gas_points, hot_oil()])
