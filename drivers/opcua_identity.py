@@ -9,9 +9,12 @@ or the new one, or a step that the next call completes.  Blocks on files: call i
 `drivers.opcua` at each connect.
 """
 
+import fcntl
 import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -60,48 +63,60 @@ class OwnIdentity:
         By a clock that is not trusted nothing is renewed: it could throw away a pair that is good for years.  Raises
         Misconfigured where a file is missing or unreadable, or the certificate is made out to another application.
         """
-        try:
-            if not self._own.exists() or not any(self._own.iterdir()):
-                if self._next.exists():
-                    self._next.rename(self._own)  # the last half of a change that a power cut stopped
-                else:
-                    self._make(self._own, now)
-                _keep_names(self._folder)
-            expires = self._read(self._own).not_valid_after_utc
-            if clock_trusted and now >= expires - PREPARE_BEFORE and not self._next.exists():
-                self._make(self._next, now)
-                _log.warning(
-                    "%s expires on %s; its successor is %s: have the servers trust it, it is taken into use on %s",
-                    self._own / CERT_NAME,
-                    f"{expires:%Y-%m-%d}",
-                    self._next / CERT_NAME,
-                    f"{expires - SWITCH_BEFORE:%Y-%m-%d}",
-                )
-            if clock_trusted and now >= expires - SWITCH_BEFORE:
-                self._switch()
-                expires = self._read(self._own).not_valid_after_utc
-        except OSError as err:
-            raise Misconfigured(f"{self._folder}: {err}") from err
-        due = expires - (SWITCH_BEFORE if self._next.exists() else PREPARE_BEFORE)
-        return OwnCertificate(self._own / CERT_NAME, self._own / KEY_NAME, expires, due)
+        with self._alone():
+            return self._current(now, clock_trusted=clock_trusted)
 
     def renew(self, now: datetime) -> Path:
         """Take the successor into use at once; returns the new certificate.
 
         Raises BadInput where there is no successor yet: it is made now, and the servers must be told first.
         """
-        self.current(now, clock_trusted=False)
-        try:
+        with self._alone():
+            self._current(now, clock_trusted=False)
             if not self._next.exists():
                 self._make(self._next, now)
                 raise BadInput(
                     f"made {self._next / CERT_NAME} just now: have the servers trust it, then give the command again"
                 )
-            self._read(self._next)
             self._switch()
+        return self._own / CERT_NAME
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Links that share the folder, and a person at the command line, one after the other."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(handle)
         except OSError as err:
             raise Misconfigured(f"{self._folder}: {err}") from err
-        return self._own / CERT_NAME
+
+    def _current(self, now: datetime, *, clock_trusted: bool) -> OwnCertificate:
+        if not self._own.exists() or not any(self._own.iterdir()):
+            if self._next.exists():
+                self._next.rename(self._own)  # the last half of a change that a power cut stopped
+            else:
+                self._make(self._own, now)
+            _keep_names(self._folder)
+        expires = self._read(self._own).not_valid_after_utc
+        if clock_trusted and now >= expires - PREPARE_BEFORE and not self._next.exists():
+            self._make(self._next, now)
+            _log.warning(
+                "%s expires on %s; its successor is %s: have the servers trust it, it is taken into use on %s",
+                self._own / CERT_NAME,
+                f"{expires:%Y-%m-%d}",
+                self._next / CERT_NAME,
+                f"{expires - SWITCH_BEFORE:%Y-%m-%d}",
+            )
+        if clock_trusted and now >= expires - SWITCH_BEFORE:
+            self._switch()
+            expires = self._read(self._own).not_valid_after_utc
+        due = expires - (SWITCH_BEFORE if self._next.exists() else PREPARE_BEFORE)
+        return OwnCertificate(self._own / CERT_NAME, self._own / KEY_NAME, expires, due)
 
     def _switch(self) -> None:
         old = self._read(self._own)

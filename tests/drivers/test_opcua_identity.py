@@ -2,6 +2,7 @@
 
 import datetime as dt
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,15 @@ def test_a_power_cut_between_the_two_renamings_is_made_good(tmp_path: Path, iden
     following = _serial(tmp_path / "next" / CERT_NAME)
     (tmp_path / "own").rename(tmp_path / "aside")
     assert _serial(identity.current(first.due, clock_trusted=True).cert_file) == following
+
+
+def test_links_that_share_the_folder_get_the_same_pair(tmp_path: Path) -> None:
+    def first_connect(_: int) -> int:
+        return _serial(OwnIdentity(tmp_path, _URI, "gw").current(_NOW, clock_trusted=True).cert_file)
+
+    with ThreadPoolExecutor(4) as links:
+        assert len(set(links.map(first_connect, range(4)))) == 1
+    assert _is_a_pair(tmp_path / "own")
 
 
 @pytest.mark.parametrize("left", [(), (KEY_NAME,), (KEY_NAME, CERT_NAME)])
