@@ -248,17 +248,17 @@ async def test_the_servers_clock_is_compared_and_must_go(plant: Plant, opened, m
     points = [_POINTS[0] | {"update_interval_s": 60.0}]
     source = await opened(_open_config(plant, verify_period_s=0.1, points=points))
     await source.read()
-    assert abs(source.clock_skew_s) < 5
+    assert abs(source.metrics()["clock_skew_s"]) < 5
     real, stood = ReadOnlyClient.value_of, dt.datetime.now(dt.UTC) - dt.timedelta(hours=2)
 
     async def value_of(self, node: int) -> object:
         return stood if node == ObjectIds.Server_ServerStatus_CurrentTime else await real(self, node)
 
     monkeypatch.setattr(ReadOnlyClient, "value_of", value_of)
-    monkeypatch.setattr("drivers.opcua.SERVER_CLOCK_STANDS_S", 0.5)
+    monkeypatch.setattr("drivers.opcua_health.CLOCK_STANDS_S", 0.5)
     latest = await _until(source, lambda latest: latest["0"].quality is Quality.UNCERTAIN)
     assert latest["0"].reason == "the server's clock stands still"
-    assert source.clock_skew_s == pytest.approx(-7200, abs=5)
+    assert source.metrics()["clock_skew_s"] == pytest.approx(-7200, abs=5)
 
 
 async def test_a_point_whose_source_time_stands_still_is_doubted(plant: Plant, opened) -> None:
