@@ -107,8 +107,14 @@ def gateway_config(scenario: Scenario, ready: Mapping[str, Any], mqtt: tuple[str
     for breaker in scenario.breakers:
         alarm_bara, lockout_bara = GAS_ALARM_SHARE * breaker.fill_bara, GAS_LOCKOUT_SHARE * breaker.fill_bara
         text += BREAKER.format(id=breaker.id, alarm_bara=alarm_bara, lockout_bara=lockout_bara)
+    frozen = {
+        d.name: f"frozen_after_cycles = {d.frozen_after_cycles}\n"
+        for d in scenario.devices
+        if d.frozen_after_cycles is not None
+    }
     for device in ready["devices"]:
         text += MODBUS.format(poll_period_s=bench.poll_period_s, timeout_s=bench.timeout_s, **device)
+        text += frozen.get(device["name"], "")
     points = ready["opcua"]["points"]
     if points:
         text += OPCUA.format(poll_period_s=bench.poll_period_s, **ready["opcua"])

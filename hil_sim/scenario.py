@@ -91,6 +91,7 @@ class Device(Frozen):
     template: Literal["vaisala-opt100", "vaisala-dpt145"]
     unit_id: int = Field(default=1, ge=1, le=MAX_UNIT_ID)
     cycle_s: float = Field(default=3600.0, gt=0, description="simulated seconds")
+    frozen_after_cycles: int | None = Field(default=None, ge=0, description="for the gateway under test on the bench")
 
 
 class _Event(Frozen):
@@ -178,6 +179,7 @@ class BenchSettings(Frozen):
     lost_delay_s: float = Field(default=3.0, ge=0, le=3600, description="the gateway's measurement_lost_delay_s")
     clear_after_cycles: int = Field(default=5, ge=1, le=1000)
     allow_s: float = Field(default=10.0, gt=0, le=3600, description="later than this a detection is late")
+    allow_frozen_s: float = Field(default=0.0, ge=0, le=3600, description="the same, more for registers that stand")
     settle_s: float = Field(default=72_000.0, ge=0, description="simulated seconds after the last event")
 
 
