@@ -61,6 +61,7 @@ class OpcuaSource:
         self._refused: dict[int, str] = {}  # index of a point -> why the server does not monitor it
         self._last: dict[int, Sample] = {}  # index of a point -> its last known sample
         self._unconfirmed: set[int] = set()  # changes that the verification poll saw and no notification has brought
+        self._behind: set[int] = set()  # points that a verification poll found older than they were known
         self._events: deque[tuple[int, Sample]] = deque()
         self._silence_limit_s = math.inf
         self._heard_ns = 0
@@ -178,6 +179,7 @@ class OpcuaSource:
         self._last.clear()
         self._moved.clear()
         self._unconfirmed.clear()
+        self._behind.clear()
         self._verified_ns = None
         self._lost = ""
         self._health = ServerHealth()
@@ -324,8 +326,9 @@ class OpcuaSource:
         if known is None:
             if index not in self._refused or polled.quality is not Quality.BAD:
                 self._keep(index, polled)
-        elif older(polled, known):
-            pass
+        elif older(polled, known) and index not in self._behind:
+            self._behind.add(index)  # overtaken by a notification; or else a clock has been set back, and it stays so
+            return
         elif self._differs(index, known, polled):
             # Its notification may be on the way, and then the value simply comes twice; if none has come by the
             # next verification, the subscription has missed it.
@@ -335,6 +338,7 @@ class OpcuaSource:
             self._keep(index, polled)  # within the deadband, so that the server owed no word of it
         else:
             self._last[index] = polled  # the same value, perhaps measured anew
+        self._behind.discard(index)
 
     def _differs(self, index: int, known: Sample, polled: Sample) -> bool:
         """Whether a subscription should have told of the step from one to the other."""

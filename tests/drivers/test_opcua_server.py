@@ -277,9 +277,28 @@ async def test_a_point_whose_source_time_stands_still_is_doubted(plant: Plant, o
         await asyncio.wait({moving})
 
 
-async def _keep_moving(plant: Plant, index: int) -> None:
+async def test_a_clock_that_is_set_back_freezes_nothing(plant: Plant, opened) -> None:
+    source = await opened(_open_config(plant, verify_period_s=0.1, points=[_POINTS[6]]))
+    await plant.set(6, 6.5)
+    await _until(source, lambda latest: latest["6"].value == 6.5)
+    moving = asyncio.create_task(_keep_moving(plant, 6, value=6.5, ago=dt.timedelta(hours=2)))
+    try:
+        an_hour_ago = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
+        await _until(source, lambda latest: latest["6"].source_time < an_hour_ago)
+        stood_for = asyncio.get_running_loop().time() + 1.0  # twice as long as it takes to doubt a point
+        while asyncio.get_running_loop().time() < stood_for:
+            assert {sample.quality for sample in await source.read()} == {Quality.GOOD}
+            await asyncio.sleep(0.05)
+    finally:
+        moving.cancel()
+        await asyncio.wait({moving})
+
+
+async def _keep_moving(plant: Plant, index: int, value: float = 2.0, ago: dt.timedelta = dt.timedelta(0)) -> None:
     while True:
-        await plant.set(index, 2.0)  # the same value, measured anew: no notification, and yet no standstill
+        await plant.set(
+            index, value, dt.datetime.now(dt.UTC) - ago
+        )  # the same value, measured anew: no notification, and yet no standstill
         await asyncio.sleep(0.05)
 
 
