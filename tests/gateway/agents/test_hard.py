@@ -10,7 +10,8 @@ from drivers.base import Point, Quality, Sample
 from drivers.modbus import ModbusDevice, ModbusLinkConfig, ModbusSource
 from gateway.agents.hard import HardAgent
 from gateway.alarms import Judgement
-from hil_sim.modbus_plc import MAPS, ModbusPlc
+from hil_sim.modbus_plc import ModbusPlc
+from hil_sim.register_maps import MAPS
 from models.asset import Asset
 from models.findings import Severity
 
