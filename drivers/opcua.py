@@ -9,14 +9,11 @@ The caller owns reconnecting: each `open` makes a new client and looks up the na
 written: see `drivers.opcua_client`.
 """
 
-import asyncio
 import math
-import socket
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 
 from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
@@ -29,8 +26,7 @@ from drivers.opcua_client import PEER_FAILURES, ReadOnlyClient, translated
 from drivers.opcua_config import OpcuaLinkConfig, OpcuaPoint
 from drivers.opcua_health import ServerHealth
 from drivers.opcua_history import Gaps
-from drivers.opcua_identity import OwnIdentity
-from drivers.opcua_trust import TrustList
+from drivers.opcua_login import Login
 from drivers.opcua_values import NO_FILTER, Now, judge, monitored, older, point_of, utc
 
 __all__ = ("OpcuaLinkConfig", "OpcuaPoint", "OpcuaSource")
@@ -71,9 +67,7 @@ class OpcuaSource:
         self._gaps = Gaps(config.name)
         self._moved: dict[int, tuple[datetime | None, int]] = {}  # source time, and when it was first seen
         self._health = ServerHealth()
-        self._shown: tuple[bytes, str] | None = None  # certificate and URI of a server that was let in before
-        self.certificate_expires: datetime | None = None  # the gateway's own
-        self._own_due: datetime | None = None
+        self._login = Login(config, clock)
         self.dropped_count = 0
         self.missed_count = 0
 
@@ -97,8 +91,9 @@ class OpcuaSource:
         }
         if self._health.clock_skew_s is not None:
             found["clock_skew_s"] = self._health.clock_skew_s
-        if self.certificate_expires is not None:
-            found["certificate_expires_s"] = (self.certificate_expires - self._clock.now()).total_seconds()
+        if self._login.certificate_expires is not None:
+            expires_s = (self._login.certificate_expires - self._clock.now()).total_seconds()
+            found["certificate_expires_s"] = expires_s
         return found
 
     async def open(self) -> None:
@@ -115,7 +110,7 @@ class OpcuaSource:
         self._begin_anew()
         opened = False
         try:
-            client, shown = await self._connect()
+            client = await self._connect()
             namespaces = await client.get_namespace_array()
             if config.namespace_uri not in namespaces:
                 raise Refused(f"{self.name}: no namespace {config.namespace_uri}; there are: {', '.join(namespaces)}")
@@ -124,7 +119,8 @@ class OpcuaSource:
             self._limits = {node: await client.limit(node) for node in (_PER_READ, _PER_SUBSCRIBE)}
             await self._subscribe(client)
             self._refused |= unresolved
-            self._shown, opened = shown, True
+            self._login.succeeded()
+            opened = True
         except PEER_FAILURES as err:
             raise translated(f"{self.name}: {config.url}", err) from err
         finally:
@@ -144,7 +140,7 @@ class OpcuaSource:
         if silent_s > self._silence_limit_s:
             raise Transient(f"{self.name}: nothing heard for {silent_s:.1f} s, keep-alives are overdue")
         if self._verify_is_due():
-            if self._own_due is not None and self._clock.trusted() and self._clock.now() >= self._own_due:
+            if self._login.renewal_is_due:
                 raise Transient(f"{self.name}: the own certificate is to be renewed, which happens at a connect")
             try:
                 await self._verify(client)
@@ -161,7 +157,7 @@ class OpcuaSource:
         """For each glob what the server has there, or why nothing; connects for it, and closes.  Raises as `open`."""
         await self.close()
         try:
-            client, _ = await self._connect()
+            client = await self._connect()
             return await find(client, patterns)
         except PEER_FAILURES as err:
             raise translated(f"{self.name}: {self._config.url}", err) from err
@@ -184,40 +180,11 @@ class OpcuaSource:
         self._lost = ""
         self._health = ServerHealth()
 
-    async def _connect(self) -> tuple[ReadOnlyClient, tuple[bytes, str] | None]:
-        """A session, and what the server showed of itself, where it was asked."""
-        config = self._config
-        client = self._client = ReadOnlyClient(config.url, config.timeout_s)
-        shown = await self._secure(client) if config.security == "sign_and_encrypt" else None
-        if config.user is not None:
-            await client.log_in_as(config.user)
+    async def _connect(self) -> ReadOnlyClient:
+        client = self._client = ReadOnlyClient(self._config.url, self._config.timeout_s)  # `close` finds it
+        await self._login.prepare(client)
         await client.connect()
-        return client, shown
-
-    async def _secure(self, client: ReadOnlyClient) -> tuple[bytes, str] | None:
-        """Know the server before anything is said to it, and who we are; returns what it showed, where it was asked."""
-        config, shown = self._config, None
-        cert_file, key_file, server_cert = config.client_cert_file, config.client_key_file, config.server_cert_file
-        known: Path | bytes | None = server_cert
-        if config.trust_dir is not None:
-            trust, now = TrustList(config.trust_dir), self._clock.now()
-            if cert_file is None or key_file is None:
-                identity = OwnIdentity(config.trust_dir, config.application_uri, socket.gethostname())
-                own = await asyncio.to_thread(identity.current, now, clock_trusted=self._clock.trusted())
-                cert_file, key_file, self.certificate_expires = own.cert_file, own.key_file, own.expires
-                self._own_due = own.due
-            if known is None:
-                if self._shown is None:  # asked once, over a connection of its own; it must be the same from then on
-                    asking = ReadOnlyClient(config.url, config.timeout_s)
-                    self._shown = await asking.offered_certificate(config.policy)
-                (der, uri), self._shown = self._shown, None
-                known = await asyncio.to_thread(trust.check, der, uri, now)
-                shown = (der, uri)
-        assert cert_file is not None, "the configuration has been checked"
-        assert key_file is not None, "the configuration has been checked"
-        assert known is not None, "the configuration has been checked"
-        await client.sign_and_encrypt(config.application_uri, config.policy, cert_file, key_file, known)
-        return shown
+        return client
 
     async def _missed(self, client: ReadOnlyClient) -> list[Sample]:
         """Values of an outage, out of the server's history, in the order of their source times."""
@@ -354,7 +321,9 @@ class OpcuaSource:
         known = self._last.get(index)
         if known is None:
             return self._stamped(index, None, Quality.BAD, self._refused.get(index, "no value yet"), now)
-        fresh = replace(known, received_time=now.wall, monotonic_ns=now.monotonic_ns, clock_trusted=now.trusted)
+        fresh = self._stamped(
+            index, known.value, known.quality, known.reason, now, known.source_time, known.server_time
+        )
         return self._frozen(index, self._health.doubted(fresh), now)
 
     def _frozen(self, index: int, sample: Sample, now: Now) -> Sample:
@@ -372,18 +341,28 @@ class OpcuaSource:
 
     def _sample(self, index: int, data: ua.DataValue, now: Now) -> Sample:
         value, quality, reason = judge(data, self._points[index])
-        sample = self._stamped(index, value, quality, reason, now)
-        return replace(sample, source_time=utc(data.SourceTimestamp), server_time=utc(data.ServerTimestamp))
+        return self._stamped(index, value, quality, reason, now, utc(data.SourceTimestamp), utc(data.ServerTimestamp))
 
-    def _stamped(self, index: int, value: Value, quality: Quality, reason: str, now: Now) -> Sample:
+    def _stamped(
+        self,
+        index: int,
+        value: Value,
+        quality: Quality,
+        reason: str,
+        now: Now,
+        source_time: datetime | None = None,
+        server_time: datetime | None = None,
+    ) -> Sample:
         return Sample(
             point_id=self._points[index].id,
             value=value,
             quality=quality,
-            reason=reason,
             received_time=now.wall,
             monotonic_ns=now.monotonic_ns,
             clock_trusted=now.trusted,
+            reason=reason,
+            source_time=source_time,
+            server_time=server_time,
         )
 
     def _now(self) -> Now:

@@ -20,6 +20,7 @@ from drivers.clock import SystemClock
 from drivers.errors import Misconfigured, Refused, Transient
 from drivers.opcua import OpcuaLinkConfig, OpcuaSource
 from drivers.opcua_client import ReadOnlyClient, _ReadOnlyProtocol
+from drivers.opcua_identity import OwnIdentity
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -42,6 +43,18 @@ class _Users:
     def get_user(self, _server, username=None, password=None, certificate=None) -> User | None:
         known = (username, password) == ("gateway", "s3cret") or (certificate and certificate == self.certificate)
         return User(role=UserRole.User) if known else None
+
+
+class _LaterClock(SystemClock):
+    """The real one, set forward."""
+
+    later = dt.timedelta(0)
+
+    def now(self) -> dt.datetime:
+        return super().now() + self.later
+
+    def trusted(self) -> bool:
+        return True
 
 
 class Plant:
@@ -142,9 +155,26 @@ async def test_a_trusted_server_and_a_name_with_password(plant: Plant, opened, t
         policy.replace("Sha256Rsa", "_Sha256_Rsa").replace("256_", "256_")
     )
     own = (tmp_path / "own" / "client.der").read_bytes()
-    assert source.certificate_expires > dt.datetime.now(dt.UTC)
+    assert source.metrics()["certificate_expires_s"] > 4 * 365 * 86_400
     await source.open()
     assert (tmp_path / "own" / "client.der").read_bytes() == own
+
+
+async def test_a_session_ends_when_something_is_due_about_the_own_certificate(plant: Plant, tmp_path: Path) -> None:
+    clock = _LaterClock()
+    source = OpcuaSource(_secure(plant, tmp_path, verify_period_s=0.01), clock)
+    try:
+        await source.open()
+        await source.read()
+        old = (tmp_path / "own" / "client.der").read_bytes()
+        clock.later = dt.timedelta(days=5 * 365 - 89)
+        with pytest.raises(Transient, match="own certificate"):
+            await _until(source, lambda _: False)
+        assert OwnIdentity(tmp_path, "urn:blackstart", "gw").current(clock.now(), clock_trusted=True)
+        assert (tmp_path / "next" / "client.der").exists()
+        assert (tmp_path / "own" / "client.der").read_bytes() == old
+    finally:
+        await source.close()
 
 
 async def test_an_unknown_server_is_never_accepted(plant: Plant, opened, tmp_path: Path, proxy_to) -> None:
