@@ -18,13 +18,14 @@ SLACK = 0.9  # of an update interval: polls do not come to the microsecond
 
 @dataclass(slots=True)
 class _Group:
-    """Points that the device renews together, and what they last showed."""
+    """Points that the device renews together, and what those last showed that are expected to move."""
 
-    points: tuple[Point, ...]
+    point_ids: tuple[str, ...]
+    moving_ids: tuple[str, ...]
     interval_ns: float
     frozen_after_cycles: int
-    values: dict[str, Value] = field(default_factory=dict)  # of the points that are expected to move
-    stamps: tuple[datetime | None, ...] = ()
+    values: list[Value] = field(default_factory=list)
+    stamps: list[datetime | None] = field(default_factory=list)
     cycle_ns: int = 0
     standing_cycles: int = 0
 
@@ -56,7 +57,7 @@ class Judge:
         doubts: dict[str, str] = {}
         for group in self._groups:
             if reason := _frozen(group, live):
-                doubts |= dict.fromkeys((point.id for point in group.points), reason)
+                doubts |= dict.fromkeys(group.point_ids, reason)
         for point_id in self._rated & live.keys():
             if reason := self._too_fast(live[point_id]):
                 doubts[point_id] = reason
@@ -99,7 +100,8 @@ class Judge:
 
 def _group(points: Sequence[Point]) -> _Group:
     return _Group(
-        tuple(points),
+        tuple(point.id for point in points),
+        tuple(point.id for point in points if not point.expected_constant),
         max(point.update_interval_s for point in points) * 1e9,
         min(point.frozen_after_cycles for point in points if point.frozen_after_cycles),
     )
@@ -107,12 +109,11 @@ def _group(points: Sequence[Point]) -> _Group:
 
 def _frozen(group: _Group, live: dict[str, Sample]) -> str:
     """Why a group is taken for frozen: every value that should move has stood still for too many cycles."""
-    moving = [live[p.id] for p in group.points if not p.expected_constant and p.id in live]
+    moving = [live[point_id] for point_id in group.moving_ids if point_id in live]
     if not moving or any(sample.quality is not Quality.GOOD for sample in moving):
         return ""
-    values: dict[str, Value] = {sample.point_id: sample.value for sample in moving}
-    stamps = tuple(sample.source_time for sample in moving)
-    now_ns = max(sample.monotonic_ns for sample in moving)
+    values, stamps = [sample.value for sample in moving], [sample.source_time for sample in moving]
+    now_ns = moving[-1].monotonic_ns
     if values != group.values:
         group.values, group.stamps, group.cycle_ns, group.standing_cycles = values, stamps, now_ns, 0
         return ""

@@ -45,7 +45,9 @@ class ModbusDevice(Frozen):
     word_order: WordOrder | None = None
     max_registers: int | None = Field(default=None, ge=1, le=125)
     check: tuple[Check, ...] = ()
-    frozen_after_cycles: int = Field(default=0, ge=0, description="identical measurements until doubted; 0: never")
+    frozen_after_cycles: int | None = Field(
+        default=None, ge=0, description="identical measurements until doubted; 0: never; default: the template's"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> "ModbusDevice":

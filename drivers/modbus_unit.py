@@ -74,6 +74,7 @@ class Unit:
 
     def points(self, interval_scale: float) -> list[Point]:
         """The device's points; `interval_scale` multiplies their update interval."""
+        frozen = self.device.frozen_after_cycles
         return [
             Point(
                 id=f"{self.device.asset}/{register.indicator}",
@@ -86,7 +87,7 @@ class Unit:
                 smallest=register.smallest,
                 deadband=register.deadband,
                 max_rate_per_s=register.max_rate_per_s and register.max_rate_per_s / interval_scale,
-                frozen_after_cycles=self.device.frozen_after_cycles,
+                frozen_after_cycles=group.frozen_after_cycles if frozen is None else frozen,
                 agrees_with=register.agrees_with,
                 agreement=register.agreement,
             )

@@ -7,10 +7,12 @@ Called by `gateway.alarms` (sending) and `gateway.verdicts` (commands).
 """
 
 import asyncio
+import socket
 import ssl
 import traceback
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,7 @@ class MqttSink:
         await self.close()
         client = self._make(*await asyncio.to_thread(self._secrets))
         await self._connect(client)
+        _paho(client).on_socket_register_write = partial(self._write_at_once, client)
         self._client = client
         self._lost.clear()
         _ended(client).add_done_callback(lambda _: self._lose(client, "the link is lost"))
@@ -245,6 +248,8 @@ class MqttSink:
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             self._lose(client, f"publishing failed: {info.rc.name}")
             raise Transient(f"{self._where}: publishing failed: {info.rc.name}")
+        if not self.connected:
+            raise Transient(f"{self._where}: the link is lost")
         ack: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._acks[info.mid] = ack
         try:
@@ -255,6 +260,22 @@ class MqttSink:
             raise Transient(f"{self._where}: no acknowledgement in {self._config.timeout_s:g} s") from err
         finally:
             del self._acks[info.mid]
+
+    def _write_at_once(self, client: aiomqtt.Client, paho: PahoClient, _data: object, sock: socket.socket) -> None:
+        """Called by paho, in the event loop, when it has something to send.
+
+        aiomqtt wakes the loop through a pipe and waits for the socket to be writable, which it nearly always is: a
+        third of what a message costs.  What the socket does not take waits for it, as there.
+        """
+        self._write(client, paho)
+        if paho.want_write() and sock.fileno() >= 0:
+            asyncio.get_running_loop().add_writer(sock.fileno(), self._write, client, paho)
+
+    def _write(self, client: aiomqtt.Client, paho: PahoClient) -> None:
+        try:
+            paho.loop_write()
+        except OSError as err:
+            self._lose(client, f"sending failed: {err}")
 
     def _on_puback(self, _client: PahoClient, _data: object, mid: int, code: ReasonCode, _properties: object) -> None:
         """Called by paho, in the event loop, for each PUBACK."""

@@ -9,14 +9,11 @@ The caller owns reconnecting: each `open` makes a new client and looks up the na
 written: see `drivers.opcua_client`.
 """
 
-import asyncio
 import math
-import socket
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 
 from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
@@ -24,18 +21,18 @@ from asyncua.ua.object_ids import ObjectIds
 
 from drivers.base import Clock, Point, Quality, Sample, Value
 from drivers.errors import Refused, Transient
+from drivers.opcua_browse import Found, find, resolve
 from drivers.opcua_client import PEER_FAILURES, ReadOnlyClient, translated
 from drivers.opcua_config import OpcuaLinkConfig, OpcuaPoint
+from drivers.opcua_health import ServerHealth
 from drivers.opcua_history import Gaps
-from drivers.opcua_trust import TrustList
-from drivers.opcua_values import Now, judge, monitored, older, point_of, utc
+from drivers.opcua_login import Login
+from drivers.opcua_values import NO_FILTER, Now, judge, monitored, older, point_of, utc
 
 __all__ = ("OpcuaLinkConfig", "OpcuaPoint", "OpcuaSource")
 
 MAX_EVENTS = 20_000  # notifications between two reads; the oldest is dropped and counted
-NODES_PER_REQUEST = 500  # or fewer, where the server's OperationLimits say so
 FROZEN_INTERVALS = 10  # update intervals in which the source time of a point that moves has not advanced
-SERVER_CLOCK_STANDS_S = 5.0  # servers renew their CurrentTime about once a second
 VERIFIES_TO_DOUBT = 2  # verification polls that must have seen it
 KEEP_ALIVE_COUNT = 4  # publishing intervals without news until the server says that it is still there
 SHORTEST_SILENCE_S = 1.0  # keep-alives may promise less: a busy server or a lost packet is not yet a lost link
@@ -54,11 +51,13 @@ class OpcuaSource:
         self._config = config
         self._clock = clock
         self._points = tuple(point_of(point, interval_scale) for point in config.points)
+        self._interval_ms = config.poll_period_s * 500  # twice per poll, so that a poll never finds old news
         self._client: ReadOnlyClient | None = None
         self._nodes: list[ua.NodeId] = []
         self._refused: dict[int, str] = {}  # index of a point -> why the server does not monitor it
         self._last: dict[int, Sample] = {}  # index of a point -> its last known sample
         self._unconfirmed: set[int] = set()  # changes that the verification poll saw and no notification has brought
+        self._behind: set[int] = set()  # points that a verification poll found older than they were known
         self._events: deque[tuple[int, Sample]] = deque()
         self._silence_limit_s = math.inf
         self._heard_ns = 0
@@ -67,13 +66,8 @@ class OpcuaSource:
         self._limits: dict[int, int] = {}  # operation limit -> nodes in one request
         self._gaps = Gaps(config.name)
         self._moved: dict[int, tuple[datetime | None, int]] = {}  # source time, and when it was first seen
-        self._doubt = ""  # what the server says against all its values
-        self._test = False  # the server is in its test state
-        self._server_time: datetime | None = None
-        self._server_time_ns = 0  # when it was first seen
-        self._shown: tuple[bytes, str] | None = None  # certificate and URI of a server that was let in before
-        self.clock_skew_s: float | None = None  # server minus gateway
-        self.certificate_expires: datetime | None = None  # the gateway's own
+        self._health = ServerHealth()
+        self._login = Login(config, clock)
         self.dropped_count = 0
         self.missed_count = 0
 
@@ -95,10 +89,11 @@ class OpcuaSource:
             "history_values_total": float(self._gaps.filled_count),
             "nodes_refused": float(len(self._refused)),
         }
-        if self.clock_skew_s is not None:
-            found["clock_skew_s"] = self.clock_skew_s
-        if self.certificate_expires is not None:
-            found["certificate_expires_s"] = (self.certificate_expires - self._clock.now()).total_seconds()
+        if self._health.clock_skew_s is not None:
+            found["clock_skew_s"] = self._health.clock_skew_s
+        if self._login.certificate_expires is not None:
+            expires_s = (self._login.certificate_expires - self._clock.now()).total_seconds()
+            found["certificate_expires_s"] = expires_s
         return found
 
     async def open(self) -> None:
@@ -115,19 +110,17 @@ class OpcuaSource:
         self._begin_anew()
         opened = False
         try:
-            client = self._client = ReadOnlyClient(config.url, config.timeout_s)
-            shown = await self._secure(client) if config.security == "sign_and_encrypt" else None
-            if config.user is not None:
-                await client.log_in_as(config.user)
-            await client.connect()
+            client = await self._connect()
             namespaces = await client.get_namespace_array()
             if config.namespace_uri not in namespaces:
                 raise Refused(f"{self.name}: no namespace {config.namespace_uri}; there are: {', '.join(namespaces)}")
             index = namespaces.index(config.namespace_uri)
-            self._nodes = [ua.NodeId.from_string(f"ns={index};{point.node}") for point in config.points]
-            self._limits = {node: await _limit(client, node) for node in (_PER_READ, _PER_SUBSCRIBE)}
+            self._nodes, unresolved = await resolve(client, config.points, index)
+            self._limits = {node: await client.limit(node) for node in (_PER_READ, _PER_SUBSCRIBE)}
             await self._subscribe(client)
-            self._shown, opened = shown, True
+            self._refused |= unresolved
+            self._login.succeeded()
+            opened = True
         except PEER_FAILURES as err:
             raise translated(f"{self.name}: {config.url}", err) from err
         finally:
@@ -147,16 +140,29 @@ class OpcuaSource:
         if silent_s > self._silence_limit_s:
             raise Transient(f"{self.name}: nothing heard for {silent_s:.1f} s, keep-alives are overdue")
         if self._verify_is_due():
+            if self._login.renewal_is_due:
+                raise Transient(f"{self.name}: the own certificate is to be renewed, which happens at a connect")
             try:
                 await self._verify(client)
             except PEER_FAILURES as err:
                 raise translated(f"{self.name}: verification", err) from err
         samples = await self._missed(client) if self._gaps else []
-        samples += [self._doubted(sample) for _, sample in self._events]
+        samples += [self._health.doubted(sample) for _, sample in self._events]
         told = {index for index, _ in self._events}
         self._events.clear()
         now = self._now()
         return samples + [self._again(index, now) for index in range(len(self._points)) if index not in told]
+
+    async def browse(self, patterns: Sequence[str]) -> list[list[Found] | str]:
+        """For each glob what the server has there, or why nothing; connects for it, and closes.  Raises as `open`."""
+        await self.close()
+        try:
+            client = await self._connect()
+            return await find(client, patterns)
+        except PEER_FAILURES as err:
+            raise translated(f"{self.name}: {self._config.url}", err) from err
+        finally:
+            await self.close()
 
     async def close(self) -> None:
         """Hang up within two time-outs; nothing is raised for a peer that is gone."""
@@ -169,32 +175,16 @@ class OpcuaSource:
         self._last.clear()
         self._moved.clear()
         self._unconfirmed.clear()
-        self._verified_ns = self._server_time = None
-        self._lost = self._doubt = ""
-        self._test = False
+        self._behind.clear()
+        self._verified_ns = None
+        self._lost = ""
+        self._health = ServerHealth()
 
-    async def _secure(self, client: ReadOnlyClient) -> tuple[bytes, str] | None:
-        """Know the server before anything is said to it, and who we are; returns what it showed, where it was asked."""
-        config, shown = self._config, None
-        cert_file, key_file, server_cert = config.client_cert_file, config.client_key_file, config.server_cert_file
-        known: Path | bytes | None = server_cert
-        if config.trust_dir is not None:
-            trust, now = TrustList(config.trust_dir), self._clock.now()
-            if cert_file is None or key_file is None:
-                own = await asyncio.to_thread(trust.own_certificate, config.application_uri, socket.gethostname(), now)
-                cert_file, key_file, self.certificate_expires = own.cert_file, own.key_file, own.expires
-            if known is None:
-                if self._shown is None:  # asked once, over a connection of its own; it must be the same from then on
-                    asking = ReadOnlyClient(config.url, config.timeout_s)
-                    self._shown = await asking.offered_certificate(config.policy)
-                (der, uri), self._shown = self._shown, None
-                known = await asyncio.to_thread(trust.check, der, uri, now)
-                shown = (der, uri)
-        assert cert_file is not None, "the configuration has been checked"
-        assert key_file is not None, "the configuration has been checked"
-        assert known is not None, "the configuration has been checked"
-        await client.sign_and_encrypt(config.application_uri, config.policy, cert_file, key_file, known)
-        return shown
+    async def _connect(self) -> ReadOnlyClient:
+        client = self._client = ReadOnlyClient(self._config.url, self._config.timeout_s)  # `close` finds it
+        await self._login.prepare(client)
+        await client.connect()
+        return client
 
     async def _missed(self, client: ReadOnlyClient) -> list[Sample]:
         """Values of an outage, out of the server's history, in the order of their source times."""
@@ -208,9 +198,9 @@ class OpcuaSource:
         return sorted(samples, key=lambda sample: sample.source_time or now.wall)
 
     async def _subscribe(self, client: ReadOnlyClient) -> None:
-        interval_ms = self._config.poll_period_s * 500  # twice per poll, so that a poll never finds old news
+        config = self._config
         wanted = ua.CreateSubscriptionParameters(
-            RequestedPublishingInterval=interval_ms,
+            RequestedPublishingInterval=self._interval_ms,
             RequestedLifetimeCount=LIFETIME_COUNT,
             RequestedMaxKeepAliveCount=KEEP_ALIVE_COUNT,
             MaxNotificationsPerPublish=0,
@@ -222,23 +212,36 @@ class OpcuaSource:
         keep_alive_s = given.RevisedMaxKeepAliveCount * given.RevisedPublishingInterval / 1000
         self._silence_limit_s = max(2 * keep_alive_s, SHORTEST_SILENCE_S)
         self._refused = {}
-        most = self._limits[_PER_SUBSCRIBE]
-        for start in range(0, len(self._nodes), most):
-            chunk = range(start, min(start + most, len(self._nodes)))
-            items = [monitored(self._nodes[index], index, interval_ms) for index in chunk]
+        await self._monitor(client, given.SubscriptionId, range(len(self._nodes)), filtered=config.server_deadband)
+
+    async def _monitor(
+        self, client: ReadOnlyClient, subscription: int, indices: Sequence[int], *, filtered: bool
+    ) -> None:
+        """Ask to be told of these points; whose deadband the server does not take is asked for without."""
+        most, again = self._limits[_PER_SUBSCRIBE], list[int]()
+        for start in range(0, len(indices), most):
+            chunk = indices[start : start + most]
+            wanted = [
+                monitored(self._nodes[i], i, self._interval_ms, self._points[i].deadband if filtered else 0.0)
+                for i in chunk
+            ]
             results = await client.uaclient.create_monitored_items(
                 ua.CreateMonitoredItemsParameters(
-                    SubscriptionId=given.SubscriptionId,
+                    SubscriptionId=subscription,
                     TimestampsToReturn=ua.TimestampsToReturn.Both,
-                    ItemsToCreate=items,
+                    ItemsToCreate=wanted,
                 )
             )
             if len(results) != len(chunk):
                 raise Transient(f"{self.name}: {len(results)} answers for {len(chunk)} monitored items")
             for index, result in zip(chunk, results, strict=True):
-                if not result.StatusCode.is_good():
-                    node = self._config.points[index].node
-                    self._refused[index] = f"node {node} is not monitored: {result.StatusCode.name}"
+                if filtered and result.StatusCode.value in NO_FILTER:
+                    again.append(index)
+                elif not result.StatusCode.is_good():
+                    what = self._config.points[index].node
+                    self._refused[index] = f"node {what} is not monitored: {result.StatusCode.name}"
+        if again:
+            await self._monitor(client, subscription, again, filtered=False)
 
     def _on_publish(self, result: ua.PublishResult) -> None:
         """Called by asyncua for every publish, keep-alives included."""
@@ -271,7 +274,7 @@ class OpcuaSource:
         """Read all nodes; take over what the subscription does not know."""
         self.missed_count += len(self._unconfirmed)
         self._unconfirmed.clear()
-        await self._examine_server(client)
+        await self._health.examine(client, self._clock)
         most = self._limits[_PER_READ]
         for start in range(0, len(self._nodes), most):
             nodes = self._nodes[start : start + most]
@@ -285,53 +288,43 @@ class OpcuaSource:
             for index, value in enumerate(values, start):
                 self._compare(index, self._sample(index, value, now))
 
-    async def _examine_server(self, client: ReadOnlyClient) -> None:
-        """Its state and its clock: a server that is suspended, or whose clock stands still, vouches for nothing."""
-        state = await client.value_of(ObjectIds.Server_ServerStatus_State)
-        stamp = await client.value_of(ObjectIds.Server_ServerStatus_CurrentTime)
-        server_time = utc(stamp) if isinstance(stamp, datetime) else None
-        now_ns = self._clock.monotonic_ns()
-        if server_time != self._server_time:
-            self._server_time, self._server_time_ns = server_time, now_ns
-        stands = server_time is not None and now_ns - self._server_time_ns > SERVER_CLOCK_STANDS_S * 1e9
-        if server_time is not None:
-            self.clock_skew_s = (server_time - self._clock.now()).total_seconds()
-        self._test = state == ua.ServerState.Test
-        running = state in (None, ua.ServerState.Running, ua.ServerState.Test)
-        if not running:
-            name = ua.ServerState(state).name if isinstance(state, int) and state in _STATES else str(state)
-            self._doubt = f"the server's state is {name}"
-        else:
-            self._doubt = "the server's clock stands still" if stands else ""
-
-    def _doubted(self, sample: Sample) -> Sample:
-        """The sample with what speaks against the server as a whole."""
-        if self._test:
-            sample = replace(sample, test=True)
-        if self._doubt and sample.quality is Quality.GOOD:
-            sample = replace(sample, quality=Quality.UNCERTAIN, reason=self._doubt)
-        return sample
-
     def _compare(self, index: int, polled: Sample) -> None:
         known = self._last.get(index)
         if known is None:
             if index not in self._refused or polled.quality is not Quality.BAD:
                 self._keep(index, polled)
-        elif (known.value, known.quality) != (polled.value, polled.quality) and not older(polled, known):
+        elif older(polled, known) and index not in self._behind:
+            self._behind.add(index)  # overtaken by a notification; or else a clock has been set back, and it stays so
+            return
+        elif self._differs(index, known, polled):
             # Its notification may be on the way, and then the value simply comes twice; if none has come by the
             # next verification, the subscription has missed it.
             self._unconfirmed.add(index)
             self._keep(index, polled)
-        elif not older(polled, known):
+        elif (known.value, known.quality) != (polled.value, polled.quality):
+            self._keep(index, polled)  # within the deadband, so that the server owed no word of it
+        else:
             self._last[index] = polled  # the same value, perhaps measured anew
+        self._behind.discard(index)
+
+    def _differs(self, index: int, known: Sample, polled: Sample) -> bool:
+        """Whether a subscription should have told of the step from one to the other."""
+        one, other = known.value, polled.value
+        if self._config.server_deadband and known.quality is polled.quality:
+            deadband = self._points[index].deadband
+            if isinstance(one, int | float) and isinstance(other, int | float):
+                return abs(one - other) > deadband
+        return (one, known.quality) != (other, polled.quality)
 
     def _again(self, index: int, now: Now) -> Sample:
         """The last known sample, vouched for by the live link at this moment."""
         known = self._last.get(index)
         if known is None:
             return self._stamped(index, None, Quality.BAD, self._refused.get(index, "no value yet"), now)
-        fresh = replace(known, received_time=now.wall, monotonic_ns=now.monotonic_ns, clock_trusted=now.trusted)
-        return self._frozen(index, self._doubted(fresh), now)
+        fresh = self._stamped(
+            index, known.value, known.quality, known.reason, now, known.source_time, known.server_time
+        )
+        return self._frozen(index, self._health.doubted(fresh), now)
 
     def _frozen(self, index: int, sample: Sample, now: Now) -> Sample:
         """Doubt a point that should move and whose source time does not."""
@@ -348,18 +341,28 @@ class OpcuaSource:
 
     def _sample(self, index: int, data: ua.DataValue, now: Now) -> Sample:
         value, quality, reason = judge(data, self._points[index])
-        sample = self._stamped(index, value, quality, reason, now)
-        return replace(sample, source_time=utc(data.SourceTimestamp), server_time=utc(data.ServerTimestamp))
+        return self._stamped(index, value, quality, reason, now, utc(data.SourceTimestamp), utc(data.ServerTimestamp))
 
-    def _stamped(self, index: int, value: Value, quality: Quality, reason: str, now: Now) -> Sample:
+    def _stamped(
+        self,
+        index: int,
+        value: Value,
+        quality: Quality,
+        reason: str,
+        now: Now,
+        source_time: datetime | None = None,
+        server_time: datetime | None = None,
+    ) -> Sample:
         return Sample(
             point_id=self._points[index].id,
             value=value,
             quality=quality,
-            reason=reason,
             received_time=now.wall,
             monotonic_ns=now.monotonic_ns,
             clock_trusted=now.trusted,
+            reason=reason,
+            source_time=source_time,
+            server_time=server_time,
         )
 
     def _now(self) -> Now:
@@ -368,10 +371,3 @@ class OpcuaSource:
 
 _PER_READ = ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead
 _PER_SUBSCRIBE = ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall
-_STATES = frozenset(ua.ServerState)
-
-
-async def _limit(client: ReadOnlyClient, node: int) -> int:
-    """How many nodes one request may have: the server's limit where it states one, and never more than ours."""
-    limit = await client.value_of(node)
-    return min(limit, NODES_PER_REQUEST) if isinstance(limit, int) and limit > 0 else NODES_PER_REQUEST

@@ -32,6 +32,7 @@ __all__ = ("ALLOWED_REQUESTS", "PEER_FAILURES", "ReadOnlyClient", "translated")
 
 SESSION_TIMEOUT_MS = 60_000  # a cut leaves a session behind, and small servers have ten of them
 
+NODES_PER_REQUEST = 500  # or fewer, where the server's OperationLimits say so
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # far more than an answer for 500 nodes; a hostile length field costs no more
 MAX_CHUNKS = 256  # parts of one message
 POLICIES: dict[str, type[SecurityPolicy]] = {
@@ -47,6 +48,8 @@ ALLOWED_REQUESTS: frozenset[type] = frozenset(
         ua.CreateSessionRequest,
         ua.ActivateSessionRequest,
         ua.CloseSessionRequest,
+        ua.BrowseRequest,
+        ua.BrowseNextRequest,
         ua.ReadRequest,
         ua.HistoryReadRequest,
         ua.CreateSubscriptionRequest,
@@ -197,6 +200,11 @@ class ReadOnlyClient(Client):
         wanted = [ua.ReadValueId(NodeId=ua.NodeId(ua.Int32(node)), AttributeId=AttributeIds.Value)]
         found = await self.uaclient.read(ua.ReadParameters(NodesToRead=wanted))
         return found[0].Value.Value if found and found[0].Value is not None else None
+
+    async def limit(self, node: int) -> int:
+        """How many nodes one request may have: the server's limit where it states one, and never more than ours."""
+        limit = await self.value_of(node)
+        return min(limit, NODES_PER_REQUEST) if isinstance(limit, int) and limit > 0 else NODES_PER_REQUEST
 
     async def hang_up(self) -> None:
         """Say goodbye if the peer still listens, within two time-outs; then drop the socket in any case."""

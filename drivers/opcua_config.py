@@ -9,13 +9,25 @@ from drivers.base import Frozen, Name
 
 __all__ = ("OpcuaLinkConfig", "OpcuaPoint", "OpcuaUser")
 
+DEPTH_MAX = 12  # levels of a browse path
 MAX_POINTS = 5000  # asyncua decodes about 15,000 values a second on a Pi
 
 
 class OpcuaPoint(Frozen):
-    """One node of the server and the point that it feeds.  Out of `low`…`high` is BAD."""
+    """One node of the server and the point that it feeds.  Out of `low`…`high` is BAD.
 
-    node: str = Field(pattern=r"^[sigb]=.+", max_length=512, description="identifier within the link's namespace")
+    The node is given by its identifier, or by its place in the tree, which is looked up at each connect.
+    """
+
+    node: str = Field(
+        default="", pattern=r"^([sigb]=.+)?$", max_length=512, description="identifier within the link's namespace"
+    )
+    browse: str = Field(
+        default="",
+        pattern=rf"^([^/]+(/[^/]+){{0,{DEPTH_MAX - 1}}})?$",
+        max_length=512,
+        description="browse names from the Objects folder on, with * ? [abc]; must find one variable",
+    )
     asset: Name
     indicator: str = Field(pattern=r"^[A-Z]{4}\.[A-Za-z][A-Za-z0-9]{0,31}$")
     unit: str
@@ -28,6 +40,12 @@ class OpcuaPoint(Frozen):
     frozen_after_cycles: int = Field(default=0, ge=0, description="identical measurements until doubted; 0: never")
     agrees_with: str = Field(default="", description="indicator of the same asset that measures the same thing")
     agreement: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "OpcuaPoint":
+        if bool(self.node) == bool(self.browse):
+            raise ValueError('a point has either node = "s=…" or browse = "Plant/T1*/TopOil"; see `blackstart browse`')
+        return self
 
 
 class OpcuaUser(Frozen):
@@ -68,6 +86,9 @@ class OpcuaLinkConfig(Frozen):
     trust_dir: Path | None = None
     user: OpcuaUser | None = None
     history: bool = Field(default=True, description="fill gaps from the server's history where it keeps one")
+    server_deadband: bool = Field(
+        default=False, description="let the server hold back changes within a point's deadband, where it can"
+    )
     poll_period_s: float = Field(default=1.0, gt=0)
     timeout_s: float = Field(default=4.0, gt=0, le=60)
     verify_period_s: float = Field(default=30.0, gt=0)
@@ -86,7 +107,7 @@ class OpcuaLinkConfig(Frozen):
                     f'security "sign_and_encrypt" needs trust_dir, or {", ".join(missing)}; or allow "none" explicitly'
                 )
         for what, given in (
-            ("node", [point.node for point in self.points]),
+            ("node", [point.node or point.browse for point in self.points]),
             ("point", [f"{point.asset}/{point.indicator}" for point in self.points]),
         ):
             if len(set(given)) < len(given):

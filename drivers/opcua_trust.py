@@ -1,43 +1,58 @@
-"""Whom an OPC UA link trusts, and who it says it is: a folder of certificates.
+"""Whom an OPC UA link trusts: a folder of certificates.
 
     trusted/    servers, or authorities that sign them: what lies here was put here by a person
-    rejected/   servers that were met and not known; moving a file to trusted/ accepts it
+    rejected/   servers that were met and not known; `blackstart trust accept` moves one to trusted/
     crl/        revocation lists of the authorities in trusted/
-    own/        client.der and client.key.pem, made once and kept, so that servers can trust them
 
-An unknown server is never accepted.  Blocks on files: call it in a thread.  Called by `drivers.opcua`.
+Beside them lies the gateway's own identity: see `drivers.opcua_identity`.
+
+An unknown server is never accepted.  Blocks on files: call it in a thread.  Called by `drivers.opcua` and
+`blackstart trust`.
 """
 
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from asyncua.crypto.cert_gen import dump_private_key_as_pem, generate_private_key, generate_self_signed_app_certificate
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from drivers.errors import Misconfigured, Refused
+from drivers.errors import BadInput, Misconfigured, Refused
 
-__all__ = ("OwnCertificate", "TrustList")
+__all__ = ("TrustEntry", "TrustList")
 
-OWN_DAYS = 5 * 365  # renewing it means that every server must be told
 REJECTED_MAX = 50  # files: a server that shows a new certificate at each attempt must not fill the disk
 CERTIFICATE_BYTES_MAX = 65_536
+FINGERPRINT_DIGITS_MIN = 8  # of 64: what a person reads out over the telephone, and nobody meets by chance
 _LONG_FORM = 0x80  # of a DER length
 
 
 @dataclass(frozen=True, slots=True)
-class OwnCertificate:
-    """The gateway's identity towards servers."""
+class TrustEntry:
+    """One certificate and what is thought of it."""
 
-    cert_file: Path
-    key_file: Path
-    expires: datetime
+    state: str  # trusted or rejected
+    file: Path
+    certificate: x509.Certificate
+
+    @classmethod
+    def read(cls, state: str, file: Path) -> "TrustEntry":
+        """From a DER or PEM file.  Raises Misconfigured where it is none."""
+        data = _content(file)
+        try:
+            pem = data.startswith(b"-----")
+            return cls(
+                state, file, x509.load_pem_x509_certificate(data) if pem else x509.load_der_x509_certificate(data)
+            )
+        except ValueError as err:
+            raise Misconfigured(f"{file}: no certificate: {err}") from err
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the certificate, hexadecimal."""
+        return self.certificate.fingerprint(hashes.SHA256()).hex()
 
 
 class TrustList:
@@ -47,7 +62,6 @@ class TrustList:
         self._trusted = folder / "trusted"
         self._rejected = folder / "rejected"
         self._crl = folder / "crl"
-        self._own = folder / "own"
 
     def check(self, der: bytes, application_uri: str, now: datetime) -> bytes:
         """The server's own certificate out of what it sent, if it may be trusted.
@@ -64,60 +78,49 @@ class TrustList:
             raise Refused(f"the server says that it is {application_uri}, its certificate says {', '.join(uris)}")
         if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
             raise Refused(f"the server's certificate is valid until {certificate.not_valid_after_utc:%Y-%m-%d} only")
-        trusted = list(self._certificates(self._trusted))
+        trusted = [entry.certificate for entry in _entries(self._trusted)]
         issuers = [issuer for issuer in trusted if _issued(certificate, issuer, now)]
         if certificate not in trusted and not issuers:
-            raise Refused(f"unknown server; kept as {self._keep(certificate)}: move it to trusted/ to accept it")
+            raise Refused(f"unknown server; {self._keep(certificate)}")
         if self._revoked(certificate, trusted):
             raise Refused("the server's certificate has been revoked")
         return certificate.public_bytes(Encoding.DER)
 
-    def own_certificate(self, application_uri: str, hostname: str, now: datetime) -> OwnCertificate:
-        """The gateway's certificate and key, made at the first call and kept from then on.
+    def entries(self) -> list[TrustEntry]:
+        """Every certificate of trusted/ and rejected/.  Raises Misconfigured for a file that is none."""
+        return [*_entries(self._trusted), *_entries(self._rejected)]
 
-        Raises Misconfigured where one of the two files is missing, unreadable or made out to another application.
+    def accept(self, fingerprint: str) -> TrustEntry:
+        """Trust a server that was met: moves its certificate from rejected/ to trusted/.
+
+        `fingerprint` is the beginning of the SHA-256, eight digits at least.  Raises BadInput where it is too short or
+        not exactly one certificate begins with it.
         """
-        cert_file, key_file = self._own / "client.der", self._own / "client.key.pem"
-        there = (cert_file.exists(), key_file.exists())
-        if there == (False, False):
-            self._make_own(cert_file, key_file, application_uri, hostname)
-        elif False in there:
-            raise Misconfigured(f"of {cert_file} and {key_file} one is missing: restore it, or remove both")
-        try:
-            certificate = x509.load_der_x509_certificate(cert_file.read_bytes())
-        except (OSError, ValueError) as err:
-            raise Misconfigured(f"{cert_file}: {err}") from err
-        if now > certificate.not_valid_after_utc:
-            raise Misconfigured(f"{cert_file} has expired: remove it and its key, then have the servers trust the new")
-        return OwnCertificate(cert_file, key_file, certificate.not_valid_after_utc)
+        return self._move(fingerprint, self._rejected, self._trusted)
 
-    def _make_own(self, cert_file: Path, key_file: Path, application_uri: str, hostname: str) -> None:
-        key = generate_private_key()
-        names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(application_uri), x509.DNSName(hostname)]
-        certificate = generate_self_signed_app_certificate(
-            key, f"Blackstart@{hostname}", {}, names, [ExtendedKeyUsageOID.CLIENT_AUTH], days=OWN_DAYS
-        )
+    def reject(self, fingerprint: str) -> TrustEntry:
+        """The opposite of `accept`; a session that stands is not cut, the next connect is refused."""
+        return self._move(fingerprint, self._trusted, self._rejected)
+
+    def _move(self, fingerprint: str, source: Path, target: Path) -> TrustEntry:
+        wanted = fingerprint.replace(":", "").lower()
+        if len(wanted) < FINGERPRINT_DIGITS_MIN:
+            raise BadInput(f"{fingerprint!r}: give at least {FINGERPRINT_DIGITS_MIN} digits of the fingerprint")
+        entries = _entries(source)
+        found = [entry for entry in entries if entry.fingerprint.startswith(wanted)]
+        if len(found) != 1:
+            there = ", ".join(sorted(entry.fingerprint[:16] for entry in entries)) or "nothing"
+            raise BadInput(f"{len(found)} certificates in {source} begin with {wanted}; there is {there}")
+        file = found[0].file
+        moved = target / file.name
         try:
-            self._own.mkdir(parents=True, exist_ok=True)
-            handle = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(dump_private_key_as_pem(key))
-                file.flush()
-                os.fsync(file.fileno())
-            part = cert_file.with_suffix(".part")
-            part.write_bytes(certificate.public_bytes(Encoding.DER))
-            part.replace(cert_file)
+            target.mkdir(parents=True, exist_ok=True)
+            if moved.exists():
+                moved = target / f"{found[0].fingerprint[:16]}.der"
+            file.replace(moved)
         except OSError as err:
-            raise Misconfigured(f"{self._own}: {err}") from err
-
-    def _certificates(self, folder: Path) -> Iterator[x509.Certificate]:
-        for file in sorted(folder.glob("*")) if folder.is_dir() else ():
-            data = _content(file)
-            try:
-                pem = data.startswith(b"-----")
-                yield x509.load_pem_x509_certificate(data) if pem else x509.load_der_x509_certificate(data)
-            except ValueError as err:
-                raise Misconfigured(f"{file}: no certificate: {err}") from err
+            raise Misconfigured(f"{file}: cannot be moved to {target}: {err.strerror}") from err
+        return TrustEntry(target.name, moved, found[0].certificate)
 
     def _revoked(self, certificate: x509.Certificate, trusted: list[x509.Certificate]) -> bool:
         """Whether a list of the certificate's issuer names it; a list whose signature nobody trusted made is void."""
@@ -135,15 +138,18 @@ class TrustList:
                 return True
         return False
 
-    def _keep(self, certificate: x509.Certificate) -> Path:
-        file = self._rejected / f"{certificate.fingerprint(hashes.SHA256()).hex()[:16]}.der"
+    def _keep(self, certificate: x509.Certificate) -> str:
+        """Lay a stranger's certificate into rejected/; returns what a person can do about it."""
+        short = certificate.fingerprint(hashes.SHA256()).hex()[:16]
+        file = self._rejected / f"{short}.der"
         try:
             self._rejected.mkdir(parents=True, exist_ok=True)
-            if len(list(self._rejected.iterdir())) < REJECTED_MAX:
-                file.write_bytes(certificate.public_bytes(Encoding.DER))
+            if not file.exists() and len(list(self._rejected.iterdir())) >= REJECTED_MAX:
+                return f"{self._rejected} is full, clear it: then its certificate {short} is kept there to be accepted"
+            file.write_bytes(certificate.public_bytes(Encoding.DER))
         except OSError as err:
             raise Misconfigured(f"{self._rejected}: {err}") from err
-        return file
+        return f"kept as {file}: `blackstart trust accept {short}` or move it to trusted/"
 
 
 def _certificate(der: bytes) -> x509.Certificate:
@@ -170,6 +176,10 @@ def _issued(certificate: x509.Certificate, issuer: x509.Certificate, now: dateti
     except (x509.ExtensionNotFound, ValueError, TypeError, InvalidSignature):
         return False
     return basic.ca and issuer.not_valid_before_utc <= now <= issuer.not_valid_after_utc
+
+
+def _entries(folder: Path) -> list[TrustEntry]:
+    return [TrustEntry.read(folder.name, file) for file in sorted(folder.glob("*"))] if folder.is_dir() else []
 
 
 def _content(file: Path) -> bytes:

@@ -6,13 +6,22 @@ from typing import NamedTuple
 
 from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
+from asyncua.ua.status_codes import StatusCodes
 
 from drivers.base import Point, Quality, Sample, Value
 from drivers.opcua_config import OpcuaPoint
 
-__all__ = ("Now", "judge", "monitored", "older", "point_of", "utc")
+__all__ = ("NO_FILTER", "Now", "judge", "monitored", "older", "point_of", "utc")
 
 MAX_TEXT = 256  # characters of a text value
+NO_FILTER = frozenset(  # by which a server says that it does not take a deadband for this node
+    {
+        StatusCodes.BadFilterNotAllowed,
+        StatusCodes.BadMonitoredItemFilterInvalid,
+        StatusCodes.BadMonitoredItemFilterUnsupported,
+        StatusCodes.BadDeadbandFilterInvalid,
+    }
+)
 QUEUE_SIZE = 10  # samples per node that the server holds between two publishes
 
 
@@ -63,13 +72,22 @@ def point_of(point: OpcuaPoint, interval_scale: float) -> Point:
     )
 
 
-def monitored(node: ua.NodeId, handle: int, interval_ms: float) -> ua.MonitoredItemCreateRequest:
-    """A request to be told of changes of one node; `handle` comes back with each of them."""
+def monitored(node: ua.NodeId, handle: int, interval_ms: float, deadband: float = 0.0) -> ua.MonitoredItemCreateRequest:
+    """A request to be told of changes of one node beyond `deadband`; `handle` comes back with each of them."""
+    changes = ua.DataChangeFilter(
+        Trigger=ua.DataChangeTrigger.StatusValue,
+        DeadbandType=ua.UInt32(ua.DeadbandType.Absolute),
+        DeadbandValue=ua.Double(deadband),
+    )
     return ua.MonitoredItemCreateRequest(
         ItemToMonitor=ua.ReadValueId(NodeId=node, AttributeId=AttributeIds.Value),
         MonitoringMode=ua.MonitoringMode.Reporting,
         RequestedParameters=ua.MonitoringParameters(
-            ClientHandle=handle, SamplingInterval=interval_ms, QueueSize=QUEUE_SIZE, DiscardOldest=True
+            ClientHandle=handle,
+            SamplingInterval=interval_ms,
+            QueueSize=QUEUE_SIZE,
+            DiscardOldest=True,
+            **({"Filter": changes} if deadband > 0 else {}),
         ),
     )
 

@@ -144,6 +144,9 @@ class Group(Frozen):
 
     name: Name
     update_interval_s: float = Field(gt=0)
+    frozen_after_cycles: int = Field(
+        default=0, ge=0, description="identical measurements of all that moves, until doubted; 0: never"
+    )
     readable: tuple[tuple[int, int], ...] = Field(
         default=(), description="first and last register of ranges that answer throughout, gaps included"
     )

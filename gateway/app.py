@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
+from drivers.agreement import Agreements
 from drivers.base import Clock, Sample, Source
 from drivers.by_exception import ByException
 from drivers.errors import NotStarted
@@ -87,9 +88,13 @@ class _Daemon:
         self._simulated = config.gateway.time_factor != 1.0
         self._heartbeats = Heartbeats(clock)
         self._intake = Intake()
+        sources = list(_sources(config, clock))
+        agreements = Agreements(config.agreement, [point for source in sources for point in source.points])
         self._pollers = [
-            Poller(source, link.poll_period_s, self._intake, clock, self._heartbeats)
-            for link, source in zip(config.link, _sources(config, clock), strict=True)
+            Poller(
+                source, link.poll_period_s, lambda samples: self._intake(agreements(samples)), clock, self._heartbeats
+            )
+            for link, source in zip(config.link, sources, strict=True)
         ]
 
     async def run(self, stop: asyncio.Event) -> None:

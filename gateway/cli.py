@@ -13,11 +13,13 @@ import typer
 from drivers.clock import SystemClock
 from drivers.errors import BadInput
 from gateway import __version__
+from gateway.cli_browse import register_browse
 from gateway.cli_journal import journal_app
 from gateway.cli_metrics import register_metrics
 from gateway.cli_plan import register_plan
 from gateway.cli_print import DEFAULT_CONFIG, ConfigOption, JsonOption, ask, print_json, print_table
 from gateway.cli_runs import runs_app
+from gateway.cli_trust import trust_app
 from gateway.config import Config, load
 
 __all__ = ("app",)
@@ -31,9 +33,11 @@ app = typer.Typer(
 graph_app = typer.Typer(help="The fault graph: what memory holds.", no_args_is_help=True)
 train_app = typer.Typer(help="Fit models on this box.", no_args_is_help=True)
 register_plan(app)
+register_browse(app)
 register_metrics(app)
 app.add_typer(runs_app, name="runs")
 app.add_typer(journal_app, name="journal")
+app.add_typer(trust_app, name="trust")
 app.add_typer(graph_app, name="graph")
 app.add_typer(train_app, name="train")
 

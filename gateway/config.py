@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from drivers.agreement import Agreement, agreement_errors
 from drivers.base import Frozen, Name
 from drivers.errors import Misconfigured
 from drivers.modbus_link import ModbusLinkConfig, link_conflicts
@@ -128,6 +129,7 @@ class Config(Frozen):
     link: tuple[Link, ...] = Field(min_length=1, max_length=200)
     mqtt: MqttConfig
     edge: tuple[AssetEdge, ...] = Field(default=(), max_length=5000)
+    agreement: tuple[Agreement, ...] = Field(default=(), max_length=5000)
     anomaly_model: tuple[AnomalyModelConfig, ...] = Field(default=(), max_length=500)
     core: CoreConfig = CoreConfig()
     alarm: AlarmConfig = AlarmConfig()
@@ -177,6 +179,7 @@ def parse(raw: Mapping[str, Any], origin: str) -> Config:
         errors = list(_described(err)) + errors
     else:
         errors += _points_read_twice(config)
+        errors += agreement_errors(config.agreement, {p: unit for link in config.link for p, unit in _points(link)})
     if errors or config is None:
         lines = "\n".join(f"  {origin}: {line}" for line in errors)
         raise Misconfigured(f"{len(errors)} error(s) in the configuration:\n{lines}")
@@ -256,17 +259,17 @@ def _points_read_twice(config: Config) -> Iterator[str]:
     """Two sources of one point would mix their values in one window."""
     source_of: dict[str, str] = {}
     for number, link in enumerate(config.link):
-        for point in _points(link):
+        for point, _ in _points(link):
             if point in source_of:
                 yield f"link.{number}: {point} is read by link {source_of[point]!r} already; leave one of them out"
             source_of.setdefault(point, link.name)
 
 
-def _points(link: Link) -> Iterator[str]:
+def _points(link: Link) -> Iterator[tuple[str, str]]:
+    """Every point with its unit."""
     if isinstance(link, OpcuaLinkConfig):
-        yield from (f"{point.asset}/{point.indicator}" for point in link.points)
+        yield from ((f"{point.asset}/{point.indicator}", point.unit) for point in link.points)
     else:
         for device in link.devices:
-            yield from (
-                f"{device.asset}/{register.indicator}" for register in load_template(device.template).registers()
-            )
+            registers = load_template(device.template).registers()
+            yield from ((f"{device.asset}/{register.indicator}", register.unit) for register in registers)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hil_sim.scenario import Scenario
-from hil_sim.truth import GAS_ALARM_SHARE, GAS_LOCKOUT_SHARE
+from hil_sim.truth import GAS_ALARM_SHARE, GAS_LOCKOUT_SHARE, INDICATORS
 
 __all__ = ("GATEWAY_ID", "gateway_config")
 
@@ -107,9 +107,16 @@ def gateway_config(scenario: Scenario, ready: Mapping[str, Any], mqtt: tuple[str
     for breaker in scenario.breakers:
         alarm_bara, lockout_bara = GAS_ALARM_SHARE * breaker.fill_bara, GAS_LOCKOUT_SHARE * breaker.fill_bara
         text += BREAKER.format(id=breaker.id, alarm_bara=alarm_bara, lockout_bara=lockout_bara)
+    frozen = {
+        d.name: f"frozen_after_cycles = {d.frozen_after_cycles}\n"
+        for d in scenario.devices
+        if d.frozen_after_cycles is not None
+    }
     for device in ready["devices"]:
         text += MODBUS.format(poll_period_s=bench.poll_period_s, timeout_s=bench.timeout_s, **device)
-    points = ready["opcua"]["points"]
+        text += frozen.get(device["name"], "")
+    by_devices = {f"{d.asset}/{i}" for d in scenario.devices for i in INDICATORS[d.template].values()}
+    points = [p for p in ready["opcua"]["points"] if f"{p['asset']}/{p['indicator']}" not in by_devices]
     if points:
         text += OPCUA.format(poll_period_s=bench.poll_period_s, **ready["opcua"])
     for point in points:

@@ -17,9 +17,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 from drivers.base import Frozen
 from hil_sim.broker import LoopbackBroker
 from hil_sim.errors import SimError
-from hil_sim.modbus_plc import HOST, MAPS, ModbusPlc
+from hil_sim.modbus_plc import HOST, ModbusPlc
 from hil_sim.opcua_plc import NAMESPACE_URI, OpcuaPlc
 from hil_sim.physics.gassing import GASES
+from hil_sim.register_maps import MAPS
 from hil_sim.scenario import DeviceEvent, LinkEvent, Scenario, SiteEvent
 from hil_sim.substation import PLANT_POINTS, DeviceCycle, Happening, Substation, Tick
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from hil_sim.register_maps import MAPS
 from hil_sim.scenario import Event, Scenario
 
 __all__ = ("drawn",)
@@ -72,6 +73,7 @@ def _catalogue(scenario: Scenario, *, power: bool) -> list[Callable[[], Pair]]:
             *(
                 ({"kind": kind, "asset": asset}, {"kind": "wire_ok", "asset": asset})
                 for kind in ("sentinel_nan", "sentinel_8000", "swap_words")
+                if all(kind in MAPS[d.template].wires for d in scenario.devices if d.asset == asset)
             ),
         ]
     entries += [

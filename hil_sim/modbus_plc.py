@@ -1,118 +1,28 @@
 """Simulated measuring devices as Modbus TCP servers: channels in, registers on a loopback socket out.
 
-The register maps are the makers' public ones, written here once more on purpose: the daemon's templates must be
-checked against a second hand, not against themselves.  Numbers are float32, least significant word first, at
-1-based register numbers (address on the wire = number - 1); NaN means unavailable.  Function code 03 alone.
-Called by `hil_sim.control` and `hil_sim.replay`.
+Each device answers the one function code that its map names, and function code 02 where it has discrete inputs; it
+takes no writes.  Called by `hil_sim.control` and `hil_sim.replay`.
 """
 
 import asyncio
 import logging
 import math
-import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
 
 from pymodbus.constants import ExcCodes
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from hil_sim.errors import SimError
+from hil_sim.register_maps import READ_DISCRETE_INPUTS, READ_INPUT_REGISTERS, RegisterMap, encode
 
-__all__ = ("MAPS", "ModbusPlc", "RegisterMap", "encode")
+__all__ = ("ModbusPlc",)
 
 HOST = "127.0.0.1"
-READ_HOLDING_REGISTERS = 3
-SENTINEL = 0x8000  # what some protection relays show in place of a value
 UNUSED_UNIT_REGISTERS = 1024  # what a request to an absent unit may ask for before it is told that nobody is there
 
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # a refused request is the client's affair
-
-
-@dataclass(frozen=True, slots=True)
-class RegisterMap:
-    """Where a device keeps what: 1-based numbers of the first register of a float, and of single words."""
-
-    floats: Mapping[str, int]
-    words: Mapping[int, int]
-    blocks: tuple[range, ...]  # 1-based numbers that can be read; outside lies exception 2
-
-    @property
-    def first(self) -> int:
-        """Number of the first readable register."""
-        return self.blocks[0].start
-
-    @property
-    def size(self) -> int:
-        """Registers from the first to the last readable one."""
-        return self.blocks[-1].stop - self.first
-
-
-MAPS = MappingProxyType(
-    {
-        "vaisala-opt100": RegisterMap(
-            floats=MappingProxyType(
-                {
-                    "ch4": 21,
-                    "c2h2": 23,
-                    "c2h4": 25,
-                    "c2h6": 27,
-                    "co": 29,
-                    "co2": 31,
-                    "tdcg": 33,
-                    "h2": 35,
-                    "moisture": 37,
-                    "chamber": 39,
-                    "saturation": 41,
-                    "gas_pressure": 43,
-                }
-            ),
-            words=MappingProxyType({}),
-            blocks=(range(21, 45),),
-        ),
-        "vaisala-dpt145": RegisterMap(
-            floats=MappingProxyType(
-                {
-                    "temperature": 5,
-                    "frost_point": 7,
-                    "frost_point_atmospheric": 11,
-                    "moisture": 21,
-                    "pressure": 45,
-                    "density": 47,
-                    "pressure_20": 49,
-                }
-            ),
-            words=MappingProxyType({513: 1}),  # 1: no fault
-            blocks=(range(1, 51), range(513, 518)),
-        ),
-    }
-)
-
-
-def encode(register_map: RegisterMap, channels: Mapping[str, float], *, wire: str = "wire_ok") -> list[int]:
-    """Registers from the map's first to its last for these channel values.
-
-    `wire` is "wire_ok", "sentinel_nan" (every float unavailable), "sentinel_8000" or "swap_words" (most significant
-    word first).  Float registers in a readable block that no channel fills are NaN, as the maker does it.
-    """
-    registers = [0] * register_map.size
-    for number in range(register_map.blocks[0].start, register_map.blocks[0].stop, 2):
-        _put(registers, number - register_map.first, math.nan, wire)
-    for channel, number in register_map.floats.items():
-        value = math.nan if wire == "sentinel_nan" else channels[channel]
-        _put(registers, number - register_map.first, value, wire)
-    for number, word in register_map.words.items():
-        registers[number - register_map.first] = word
-    return registers
-
-
-def _put(registers: list[int], offset: int, value: float, wire: str) -> None:
-    high, low = struct.unpack(">HH", struct.pack(">f", value))
-    if wire == "sentinel_8000":
-        high = low = SENTINEL
-    registers[offset : offset + 2] = (high, low) if wire == "swap_words" else (low, high)
 
 
 class ModbusPlc:
@@ -170,10 +80,18 @@ class ModbusPlc:
         self._banks = {unit_id: _encode_nothing(register_map) for unit_id, register_map in self._maps.items()}
 
     def _sim_device(self, unit_id: int, register_map: RegisterMap) -> SimDevice:
+        zero = register_map.first_number
         blocks = [
-            SimData(block.start - 1, count=len(block), datatype=DataType.REGISTERS) for block in register_map.blocks
+            SimData(block.start - zero, count=len(block), datatype=DataType.REGISTERS) for block in register_map.blocks
         ]
-        return SimDevice(unit_id, simdata=blocks, action=partial(self._answer, unit_id))
+        action = partial(self._answer, unit_id)
+        if not register_map.flags:
+            return SimDevice(unit_id, simdata=blocks, action=action)
+        shown = [address in register_map.flags for address in range(max(register_map.flags) + 1)]
+        flags, none = SimData(0, values=shown, datatype=DataType.BITS), SimData(0, datatype=DataType.BITS)
+        other = [SimData(0, datatype=DataType.REGISTERS)]
+        holding, inputs = (other, blocks) if register_map.function_code == READ_INPUT_REGISTERS else (blocks, other)
+        return SimDevice(unit_id, simdata=([none], [flags], holding, inputs), action=action)
 
     async def _answer(
         self,
@@ -187,7 +105,9 @@ class ModbusPlc:
     ) -> ExcCodes | None:
         """Fill the server's registers for this request; behind the gate nothing awaits before the reply's slice."""
         await self._flowing.wait()
-        if function_code != READ_HOLDING_REGISTERS:
+        if function_code == READ_DISCRETE_INPUTS and self._maps[unit_id].flags:
+            return None  # they stand as they are
+        if function_code != self._maps[unit_id].function_code:
             return ExcCodes.ILLEGAL_FUNCTION
         bank = self._banks[unit_id]
         registers[: len(bank)] = bank
@@ -196,7 +116,7 @@ class ModbusPlc:
 
 def _encode_nothing(register_map: RegisterMap) -> list[int]:
     """Registers of a device that has not measured yet: every float NaN."""
-    return encode(register_map, dict.fromkeys(register_map.floats, math.nan))
+    return encode(register_map, dict.fromkeys([*register_map.floats, *register_map.integers], math.nan))
 
 
 def _nobody() -> SimDevice:

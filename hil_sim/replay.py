@@ -15,9 +15,10 @@ from pathlib import Path
 from hil_sim.control import first_to_end
 from hil_sim.errors import SimError
 from hil_sim.lines import Lines
-from hil_sim.modbus_plc import MAPS, ModbusPlc
+from hil_sim.modbus_plc import ModbusPlc
 from hil_sim.opcua_plc import NAMESPACE_URI, OpcuaPlc
 from hil_sim.physics.gassing import ChamberThermometer
+from hil_sim.register_maps import MAPS
 from hil_sim.substation import gas_monitor_channels
 from hil_sim.tables import Table, read_table
 

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 from drivers.base import Frozen, Name
 from hil_sim.errors import SimError
 from hil_sim.physics.profile import DailyProfile
+from hil_sim.register_maps import MAPS
 
 __all__ = (
     "BenchSettings",
@@ -36,6 +37,7 @@ __all__ = (
     "load_scenario",
 )
 
+BREAKER_DEVICES = frozenset({"vaisala-dpt145"})  # every other device watches a transformer
 SHIPPED = Path(__file__).parent / "scenarios"
 MIN_REAL_TICK_S = 0.005  # below, the loop would do nothing but tick
 MAX_UNIT_ID = 247  # highest address of a Modbus device
@@ -88,9 +90,12 @@ class Device(Frozen):
 
     name: Name
     asset: Name
-    template: Literal["vaisala-opt100", "vaisala-dpt145"]
+    template: Literal[
+        "vaisala-opt100", "vaisala-dpt145", "mr-msense", "abb-coresense-m10", "sel-2414", "eaton-tc-50", "qualitrol-118"
+    ]
     unit_id: int = Field(default=1, ge=1, le=MAX_UNIT_ID)
     cycle_s: float = Field(default=3600.0, gt=0, description="simulated seconds")
+    frozen_after_cycles: int | None = Field(default=None, ge=0, description="for the gateway under test on the bench")
 
 
 class _Event(Frozen):
@@ -178,6 +183,7 @@ class BenchSettings(Frozen):
     lost_delay_s: float = Field(default=3.0, ge=0, le=3600, description="the gateway's measurement_lost_delay_s")
     clear_after_cycles: int = Field(default=5, ge=1, le=1000)
     allow_s: float = Field(default=10.0, gt=0, le=3600, description="later than this a detection is late")
+    allow_frozen_s: float = Field(default=0.0, ge=0, le=3600, description="the same, more for registers that stand")
     settle_s: float = Field(default=72_000.0, ge=0, description="simulated seconds after the last event")
 
 
@@ -199,7 +205,8 @@ class Scenario(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        problems = [*_duplicates(self), *_tick_problems(self), *_device_problems(self), *_event_problems(self)]
+        problems = [*_duplicates(self), *_tick_problems(self), *_device_problems(self)]
+        problems += [*_event_problems(self), *_wire_problems(self)]
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -240,6 +247,16 @@ def _repeated(names: Iterable[str]) -> list[str]:
     return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
+def _wire_problems(scenario: Scenario) -> Iterable[str]:
+    for event in scenario.events:
+        if isinstance(event, WireEvent) and event.kind != "wire_ok":
+            for device in scenario.devices:
+                wires = MAPS[device.template].wires
+                if device.asset == event.asset and event.kind not in wires:
+                    can = ", ".join(sorted(wires))
+                    yield f"event {event.id!r}: {device.template} cannot show {event.kind}; it can {can}"
+
+
 def _duplicates(scenario: Scenario) -> Iterable[str]:
     assets = [a.id for a in scenario.transformers] + [b.id for b in scenario.breakers]
     yield from (f"asset {name!r} is there twice" for name in _repeated(assets))
@@ -258,13 +275,11 @@ def _tick_problems(scenario: Scenario) -> Iterable[str]:
 
 
 def _device_problems(scenario: Scenario) -> Iterable[str]:
-    fitting = {
-        "vaisala-opt100": {asset.id for asset in scenario.transformers},
-        "vaisala-dpt145": {asset.id for asset in scenario.breakers},
-    }
+    transformers, breakers = {asset.id for asset in scenario.transformers}, {asset.id for asset in scenario.breakers}
     for device in scenario.devices:
-        if device.asset not in fitting[device.template]:
-            known = ", ".join(sorted(fitting[device.template])) or "none"
+        fitting = breakers if device.template in BREAKER_DEVICES else transformers
+        if device.asset not in fitting:
+            known = ", ".join(sorted(fitting)) or "none"
             yield f"device {device.name!r}: {device.template} cannot watch {device.asset!r}; fitting assets: {known}"
 
 

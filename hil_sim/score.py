@@ -232,7 +232,8 @@ def _meant(truth: Truth, alarm: _Alarm, until_s: float) -> Condition | None:
 def _allowed_s(truth: Truth, condition: Condition) -> float:
     bench = truth.scenario.bench
     if condition.definition == LOST:
-        return bench.allow_s + bench.lost_delay_s
+        stuck = any(event.id == condition.cause and event.kind == "frozen" for event in truth.scenario.events)
+        return bench.allow_s + bench.lost_delay_s + stuck * bench.allow_frozen_s
     if condition.definition == "DgaFault":
         return bench.allow_s + GAS_CYCLES * _cycle_s(truth, condition.asset)
     return bench.allow_s

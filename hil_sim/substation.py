@@ -35,6 +35,9 @@ __all__ = ("PLANT_POINTS", "DeviceCycle", "Happening", "Substation", "Tick", "ga
 
 SETTLE_S = 2 * 86_400  # oil follows in hours: after two days it has forgotten where it began
 REFERENCE_CHAMBER_K = 318.15  # the relative saturation is stated at 45 °C
+KELVIN = 273.15
+RATED_CURRENT_A = 350.0  # on the side where the relay's transformers sit
+PROPENE_SHARE, PROPANE_SHARE = 0.3, 0.5  # of ethylene and ethane, which they accompany; no standard states it
 TOTAL_GAS_PRESSURE_HPA = 700.0  # a sealed transformer's ordinary value
 MIN_TEMPERATURE_STEP_K = 0.02  # the density sensor's last digits never stand still
 
@@ -166,7 +169,7 @@ class Substation:
     def _cycle(self, state: "_DeviceState", ambient_degc: float) -> DeviceCycle:
         asset = state.device.asset
         if asset in self._transformers:
-            channels = self._transformers[asset].analyse()
+            channels = self._transformers[asset].channels(state.device.template, ambient_degc)
         else:
             channels = self._breakers[asset].measure(ambient_degc)
         cycle = DeviceCycle(state.device, state.cycle_count, channels, state.wire)
@@ -178,15 +181,18 @@ def gas_monitor_channels(
     gases_ul_l: Mapping[str, float], *, moisture_ul_l: float, chamber_degc: float
 ) -> dict[str, float]:
     """All channels of a dissolved-gas monitor that shows these gases (µL/L)."""
-    # Water saturation of mineral oil, log10(ppm) = 7.42 - 1670/T (Oommen), turns ppm into relative saturation.
-    saturation_ul_l = 10 ** (7.42 - 1670.0 / REFERENCE_CHAMBER_K)
     return {gas: gases_ul_l[gas] for gas in GASES} | {
         "tdcg": combustible_sum_ul_l(gases_ul_l),
         "moisture": moisture_ul_l,
         "chamber": chamber_degc,
-        "saturation": 100 * moisture_ul_l / saturation_ul_l,
+        "saturation": 100 * moisture_ul_l / saturation_ul_l(REFERENCE_CHAMBER_K),
         "gas_pressure": TOTAL_GAS_PRESSURE_HPA,
     }
+
+
+def saturation_ul_l(temperature_k: float) -> float:
+    """Water that mineral oil can hold: log10(ppm) = 7.42 - 1670/T (Oommen)."""
+    return float(10 ** (7.42 - 1670.0 / temperature_k))
 
 
 @dataclass(slots=True)
@@ -247,10 +253,35 @@ class _TransformerState:
             "YLTC.TapPos": self._spec.tap_position,
         }
 
-    def analyse(self) -> dict[str, float]:
-        return gas_monitor_channels(
-            self.gases.analyse(), moisture_ul_l=self._spec.moisture_ul_l, chamber_degc=self._chamber.next_degc()
+    def channels(self, template: str, ambient_degc: float) -> dict[str, float]:
+        """What a device of this kind shows of the transformer now."""
+        thermal = self._thermal
+        match template:
+            case "eaton-tc-50":
+                return dict.fromkeys(("winding_1", "winding_2", "winding_3"), thermal.hot_spot_degc) | {
+                    "ambient": ambient_degc
+                }
+            case "sel-2414":
+                currents = dict.fromkeys(("current_a", "current_b", "current_c"), RATED_CURRENT_A * self._load_pu)
+                return currents | {"angle_a": 0.0, "angle_b": -120.0, "angle_c": 120.0}
+            case "qualitrol-118":
+                return {}  # settings alone
+            case _:
+                return self._gas_channels(template)
+
+    def _gas_channels(self, template: str) -> dict[str, float]:
+        oil_degc, moisture_ul_l = self._thermal.top_oil_degc, self._spec.moisture_ul_l
+        shown = gas_monitor_channels(
+            self.gases.analyse(), moisture_ul_l=moisture_ul_l, chamber_degc=self._chamber.next_degc()
         )
+        if template == "vaisala-opt100":
+            return shown
+        shown["oil"] = oil_degc
+        if template == "mr-msense":
+            return {channel: shown[channel] for channel in ("co", "h2", "moisture", "oil")}
+        activity = moisture_ul_l / saturation_ul_l(oil_degc + KELVIN)
+        propane = {"c3h6": PROPENE_SHARE * shown["c2h4"], "c3h8": PROPANE_SHARE * shown["c2h6"]}
+        return shown | propane | {"activity": min(activity, 1.0)}
 
     def _shown(self, value_degc: float) -> float:
         return value_degc + self._rng.gauss(0, self._noise_degc)

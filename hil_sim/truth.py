@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from hil_sim.register_maps import MAPS, on_the_wire
 from hil_sim.scenario import (
     DeviceEvent,
     Event,
@@ -20,7 +21,7 @@ from hil_sim.scenario import (
 )
 from hil_sim.substation import DeviceCycle, Tick
 
-__all__ = ("GAS_ALARM_SHARE", "GAS_LOCKOUT_SHARE", "Condition", "Mask", "Shown", "Truth")
+__all__ = ("GAS_ALARM_SHARE", "GAS_LOCKOUT_SHARE", "INDICATORS", "Condition", "Mask", "Shown", "Truth")
 
 GAS_ALARM_SHARE, GAS_LOCKOUT_SHARE = 0.9, 5 / 6  # of the filling pressure; written into the gateway's nameplate too
 TOP_OIL_LIMIT_DEGC, HOT_SPOT_LIMIT_DEGC = 105.0, 120.0  # IEC 60076-7, normal cyclic loading
@@ -49,6 +50,29 @@ INDICATORS = {
         "density": "SIMG.Den",
         "pressure_20": "SIMG.Pres20",
     },
+    "mr-msense": {"co": "SIML.COppm", "h2": "SIML.H2ppm", "moisture": "SIML.H2O", "oil": "SIML.Tmp"},
+    "abb-coresense-m10": {
+        "activity": "SIML.H2OAct",
+        "moisture": "SIML.H2O",
+        "h2": "SIML.H2ppm",
+        "c2h6": "SIML.C2H6ppm",
+        "tdcg": "SIML.CmbuGas",
+        "c3h6": "SIML.C3H6ppm",
+        "c3h8": "SIML.C3H8ppm",
+        "oil": "SIML.Tmp",
+    },
+    "sel-2414": {
+        "current_a": "GGIO.AnIn200",
+        "current_b": "GGIO.AnIn202",
+        "current_c": "GGIO.AnIn204",
+    },
+    "eaton-tc-50": {
+        "winding_1": "SPTR.WndTmp1",
+        "winding_2": "SPTR.WndTmp2",
+        "winding_3": "SPTR.WndTmp3",
+        "ambient": "STMP.EnvTmp",
+    },
+    "qualitrol-118": {},
 }
 
 
@@ -139,7 +163,8 @@ class Truth:
     def _cycle(self, cycle: DeviceCycle, at_s: float) -> None:
         asset, template = cycle.device.asset, cycle.device.template
         for channel, indicator in INDICATORS[template].items():
-            self._note(f"{asset}/{indicator}", cycle.channels[channel], at_s)
+            shown = on_the_wire(MAPS[template], channel, cycle.channels[channel])
+            self._note(f"{asset}/{indicator}", shown, at_s)
         if "pressure_20" in cycle.channels:
             fill = next(b.fill_bara for b in self.scenario.breakers if b.id == asset)
             self._over(

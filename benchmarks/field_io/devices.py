@@ -16,9 +16,10 @@ import time
 from datetime import UTC, datetime
 
 from hil_sim.lines import Lines
-from hil_sim.modbus_plc import MAPS, ModbusPlc
+from hil_sim.modbus_plc import ModbusPlc
 from hil_sim.opcua_plc import OpcuaPlc
 from hil_sim.physics.gassing import combustible_sum_ul_l
+from hil_sim.register_maps import MAPS
 
 HOST = "127.0.0.1"
 INDICATORS = ("SIML.Tmp", "STMP.EnvTmp", "SPTR.HPTmp", "MMXU.LodPu", "YLTC.TapPos")

@@ -94,6 +94,7 @@ class HardAgent:
         }
         self._latest: dict[str, float] = {}
         self._quality: dict[str, Quality] = {}
+        self._lost_stands = False  # the alarm MeasurementLost, of all groups together
         indicators = [point.indicator for point in self._points.values()]
         self.twin = _twin_of(asset, indicators, time_factor)
         self._watches = [_Watch(rule) for rule in rules_for(asset, indicators, model, DAY / time_factor)]
@@ -116,6 +117,7 @@ class HardAgent:
     def continue_alarms(self, definitions: Iterable[str]) -> None:
         """At boot: conditions that stand in the journal, so that their end is seen too."""
         if "MeasurementLost" in set(definitions):
+            self._lost_stands = True
             now_ns = self._clock.monotonic_ns()
             for group in self._groups.values():
                 group.lost_reported = True
@@ -264,22 +266,25 @@ class HardAgent:
 
     def _lacking(self, group: _Group) -> list[Point]:
         """Points without a usable value: without them their group makes no measurement, and a fault goes unseen."""
-        unusable = (Quality.STALE, Quality.BAD)
-        return [point for point in group.points if self._quality.get(point.id) in unusable]
+        return [point for point in group.points if self._quality.get(point.id, Quality.GOOD) is not Quality.GOOD]
 
     def silence(self) -> list[Judgement]:
-        """Raise when a group has lacked a usable value for the delay; clear when all are whole again."""
+        """Raise when a group has lacked a usable value for the delay; clear when none lacks one, not even briefly.
+
+        One alarm stands for the whole asset: were it cleared while another group's delay runs, the same trouble would
+        be told a second time under a new id.
+        """
         judgements = []
         now_ns = self._clock.monotonic_ns()
         for group in self._groups.values():
-            lost = group.lost_since_ns is not None and now_ns - group.lost_since_ns >= self._lost_delay_ns
-            if lost and not group.lost_reported:
-                group.lost_reported = True
-                judgements.append(self._lost_judgement(group))
-            elif group.lost_since_ns is None and group.lost_reported:
+            if group.lost_since_ns is None:
                 group.lost_reported = False
-                if not any(other.lost_reported for other in self._groups.values()):
-                    judgements.append(Judgement(asset_id=self.asset.id, definition="MeasurementLost", finding=None))
+            elif not group.lost_reported and now_ns - group.lost_since_ns >= self._lost_delay_ns:
+                group.lost_reported = self._lost_stands = True
+                judgements.append(self._lost_judgement(group))
+        if self._lost_stands and all(group.lost_since_ns is None for group in self._groups.values()):
+            self._lost_stands = False
+            judgements.append(Judgement(asset_id=self.asset.id, definition="MeasurementLost", finding=None))
         return judgements
 
     def _lost_judgement(self, group: _Group) -> Judgement:

@@ -105,6 +105,17 @@ async def test_concurrent_sends_are_all_acknowledged_in_order(broker: int, opene
         assert [(await _next(scada)).payload for _ in messages] == [message.payload for message in messages]
 
 
+async def test_a_message_larger_than_the_sockets_buffer_goes_out_whole(broker: int, opened: Open) -> None:
+    reader = await opened(broker, client_id="scada-large", subscriptions=["large/#"])
+    sink = await opened(broker, client_id="g-large")
+    sink._client._client.socket().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    payload = bytes(n * 31 % 251 for n in range(200_000))
+    messages = [Message(message_id=str(n), topic=f"large/{n}", payload=payload) for n in range(3)]
+    await asyncio.gather(*(sink.send(message) for message in messages))
+    arrived = [await _next(reader) for _ in messages]
+    assert [(each.topic, each.payload == payload) for each in arrived] == [(f"large/{n}", True) for n in range(3)]
+
+
 async def test_a_retained_message_waits_for_its_reader(broker: int, opened: Open) -> None:
     sink = await opened(broker)
     await sink.send(Message(message_id="s", topic="site/g9/state", payload=b"kept", retain=True))

@@ -20,6 +20,7 @@ from drivers.clock import SystemClock
 from drivers.errors import Misconfigured, Refused, Transient
 from drivers.opcua import OpcuaLinkConfig, OpcuaSource
 from drivers.opcua_client import ReadOnlyClient, _ReadOnlyProtocol
+from drivers.opcua_identity import OwnIdentity
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -42,6 +43,18 @@ class _Users:
     def get_user(self, _server, username=None, password=None, certificate=None) -> User | None:
         known = (username, password) == ("gateway", "s3cret") or (certificate and certificate == self.certificate)
         return User(role=UserRole.User) if known else None
+
+
+class _LaterClock(SystemClock):
+    """The real one, set forward."""
+
+    later = dt.timedelta(0)
+
+    def now(self) -> dt.datetime:
+        return super().now() + self.later
+
+    def trusted(self) -> bool:
+        return True
 
 
 class Plant:
@@ -142,9 +155,26 @@ async def test_a_trusted_server_and_a_name_with_password(plant: Plant, opened, t
         policy.replace("Sha256Rsa", "_Sha256_Rsa").replace("256_", "256_")
     )
     own = (tmp_path / "own" / "client.der").read_bytes()
-    assert source.certificate_expires > dt.datetime.now(dt.UTC)
+    assert source.metrics()["certificate_expires_s"] > 4 * 365 * 86_400
     await source.open()
     assert (tmp_path / "own" / "client.der").read_bytes() == own
+
+
+async def test_a_session_ends_when_something_is_due_about_the_own_certificate(plant: Plant, tmp_path: Path) -> None:
+    clock = _LaterClock()
+    source = OpcuaSource(_secure(plant, tmp_path, verify_period_s=0.01), clock)
+    try:
+        await source.open()
+        await source.read()
+        old = (tmp_path / "own" / "client.der").read_bytes()
+        clock.later = dt.timedelta(days=5 * 365 - 89)
+        with pytest.raises(Transient, match="own certificate"):
+            await _until(source, lambda _: False)
+        assert OwnIdentity(tmp_path, "urn:blackstart", "gw").current(clock.now(), clock_trusted=True)
+        assert (tmp_path / "next" / "client.der").exists()
+        assert (tmp_path / "own" / "client.der").read_bytes() == old
+    finally:
+        await source.close()
 
 
 async def test_an_unknown_server_is_never_accepted(plant: Plant, opened, tmp_path: Path, proxy_to) -> None:
@@ -248,17 +278,17 @@ async def test_the_servers_clock_is_compared_and_must_go(plant: Plant, opened, m
     points = [_POINTS[0] | {"update_interval_s": 60.0}]
     source = await opened(_open_config(plant, verify_period_s=0.1, points=points))
     await source.read()
-    assert abs(source.clock_skew_s) < 5
+    assert abs(source.metrics()["clock_skew_s"]) < 5
     real, stood = ReadOnlyClient.value_of, dt.datetime.now(dt.UTC) - dt.timedelta(hours=2)
 
     async def value_of(self, node: int) -> object:
         return stood if node == ObjectIds.Server_ServerStatus_CurrentTime else await real(self, node)
 
     monkeypatch.setattr(ReadOnlyClient, "value_of", value_of)
-    monkeypatch.setattr("drivers.opcua.SERVER_CLOCK_STANDS_S", 0.5)
+    monkeypatch.setattr("drivers.opcua_health.CLOCK_STANDS_S", 0.5)
     latest = await _until(source, lambda latest: latest["0"].quality is Quality.UNCERTAIN)
     assert latest["0"].reason == "the server's clock stands still"
-    assert source.clock_skew_s == pytest.approx(-7200, abs=5)
+    assert source.metrics()["clock_skew_s"] == pytest.approx(-7200, abs=5)
 
 
 async def test_a_point_whose_source_time_stands_still_is_doubted(plant: Plant, opened) -> None:
@@ -277,9 +307,28 @@ async def test_a_point_whose_source_time_stands_still_is_doubted(plant: Plant, o
         await asyncio.wait({moving})
 
 
-async def _keep_moving(plant: Plant, index: int) -> None:
+async def test_a_clock_that_is_set_back_freezes_nothing(plant: Plant, opened) -> None:
+    source = await opened(_open_config(plant, verify_period_s=0.1, points=[_POINTS[6]]))
+    await plant.set(6, 6.5)
+    await _until(source, lambda latest: latest["6"].value == 6.5)
+    moving = asyncio.create_task(_keep_moving(plant, 6, value=6.5, ago=dt.timedelta(hours=2)))
+    try:
+        an_hour_ago = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
+        await _until(source, lambda latest: latest["6"].source_time < an_hour_ago)
+        stood_for = asyncio.get_running_loop().time() + 1.0  # twice as long as it takes to doubt a point
+        while asyncio.get_running_loop().time() < stood_for:
+            assert {sample.quality for sample in await source.read()} == {Quality.GOOD}
+            await asyncio.sleep(0.05)
+    finally:
+        moving.cancel()
+        await asyncio.wait({moving})
+
+
+async def _keep_moving(plant: Plant, index: int, value: float = 2.0, ago: dt.timedelta = dt.timedelta(0)) -> None:
     while True:
-        await plant.set(index, 2.0)  # the same value, measured anew: no notification, and yet no standstill
+        await plant.set(
+            index, value, dt.datetime.now(dt.UTC) - ago
+        )  # the same value, measured anew: no notification, and yet no standstill
         await asyncio.sleep(0.05)
 
 

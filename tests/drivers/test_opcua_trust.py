@@ -1,7 +1,7 @@
 """Whom an OPC UA link trusts: files in, judgements out."""
 
 import datetime as dt
-import stat
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from drivers.errors import Misconfigured, Refused
+from drivers.errors import BadInput, Misconfigured, Refused
 from drivers.opcua_trust import REJECTED_MAX, TrustList
 
 _NOW = dt.datetime(2026, 11, 22, tzinfo=dt.UTC)
@@ -50,7 +50,7 @@ def _put(folder: Path, name: str, data: bytes) -> None:
 
 def test_an_unknown_server_is_refused_kept_and_accepted_by_moving_its_file(tmp_path: Path) -> None:
     trust, server = TrustList(tmp_path), _made("server", "server")
-    with pytest.raises(Refused, match=r"unknown server.*rejected.*move it to trusted"):
+    with pytest.raises(Refused, match=r"unknown server.*rejected.*or move it to trusted"):
         trust.check(_der(server), _URI, _NOW)
     (kept,) = (tmp_path / "rejected").iterdir()
     (tmp_path / "trusted").mkdir()
@@ -145,22 +145,28 @@ def test_a_file_that_cannot_be_read_is_a_wrong_configuration(tmp_path: Path, fol
 def test_strangers_do_not_fill_the_disk(tmp_path: Path) -> None:
     for n in range(REJECTED_MAX):
         _put(tmp_path / "rejected", f"{n}.der", b"")
-    with pytest.raises(Refused, match="unknown"):
+    with pytest.raises(Refused, match="is full, clear it"):
         TrustList(tmp_path).check(_der(_made("server", "server")), _URI, _NOW)
     assert len(list((tmp_path / "rejected").iterdir())) == REJECTED_MAX
 
 
-def test_the_own_certificate_is_made_once_and_kept(tmp_path: Path) -> None:
-    now = dt.datetime.now(dt.UTC)
-    first = TrustList(tmp_path).own_certificate("urn:blackstart:gw", "gw", now)
-    content = first.cert_file.read_bytes()
-    assert stat.S_IMODE(first.key_file.stat().st_mode) == 0o600
-    again = TrustList(tmp_path).own_certificate("urn:blackstart:gw", "another-hostname", now)
-    assert again == first
-    assert again.cert_file.read_bytes() == content
-    assert first.expires - now > 4 * 365 * _DAY
-    with pytest.raises(Misconfigured, match="expired"):
-        TrustList(tmp_path).own_certificate("urn:blackstart:gw", "gw", first.expires + _DAY)
-    first.key_file.unlink()
-    with pytest.raises(Misconfigured, match="one is missing"):
-        TrustList(tmp_path).own_certificate("urn:blackstart:gw", "gw", now)
+def test_accepting_and_rejecting_move_the_file(tmp_path: Path) -> None:
+    trust, server = TrustList(tmp_path), _made("server", "server")
+    with pytest.raises(Refused, match="trust accept") as refused:
+        trust.check(_der(server), _URI, _NOW)
+    (entry,) = trust.entries()
+    assert (entry.state, entry.certificate) == ("rejected", server)
+    assert entry.fingerprint[:16] in str(refused.value)
+    colons = ":".join(re.findall("..", entry.fingerprint)).upper()
+    assert trust.accept(colons).state == "trusted"
+    assert trust.check(_der(server), _URI, _NOW) == _der(server)
+    assert trust.reject(entry.fingerprint[:8]).state == "rejected"
+    assert [one.state for one in trust.entries()] == ["rejected"]
+    with pytest.raises(Refused, match="unknown"):
+        trust.check(_der(server), _URI, _NOW)
+
+
+@pytest.mark.parametrize(("digits", "said"), [("ab", "at least 8"), ("0" * 20, r"0 certificates .* there is nothing")])
+def test_what_no_fingerprint_begins_with_is_not_accepted(tmp_path: Path, digits: str, said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        TrustList(tmp_path).accept(digits)

@@ -4,7 +4,9 @@ import pytest
 from pydantic import ValidationError
 
 from drivers.base import Quality
+from drivers.clock import SystemClock
 from drivers.errors import Misconfigured
+from drivers.modbus import ModbusLinkConfig, ModbusSource
 from drivers.modbus_decode import decode_group, decode_register
 from drivers.modbus_plan import requests
 from drivers.templates import Template, load_template, template_names
@@ -145,3 +147,24 @@ def test_a_faulty_template_is_refused(change: dict[str, object], said: str) -> N
     Template.model_validate(_TEMPLATE)
     with pytest.raises(ValidationError, match=said):
         Template.model_validate(_TEMPLATE | change)
+
+
+def _frozen_after(template: str, **device: object) -> set[int]:
+    devices = [{"name": "d", "asset": "T1", "template": template} | device]
+    config = ModbusLinkConfig.model_validate({"name": "l", "host": "h", "devices": devices})
+    return {point.frozen_after_cycles for point in ModbusSource(config, SystemClock()).points}
+
+
+def test_a_device_is_taken_for_frozen_as_its_template_says_unless_the_user_says_otherwise() -> None:
+    found = {name: _frozen_after(name) for name in template_names()}
+    never = {"sel-2414": {0}, "qualitrol-118": {0}}  # currents may be zero for weeks; settings stand
+    hours = {"vaisala-opt100": {12}, "mr-msense": {36}, "abb-coresense-m10": {72}}
+    assert found == never | hours | {"vaisala-dpt145": {3600}, "eaton-tc-50": {8640}}
+    assert _frozen_after("vaisala-opt100", frozen_after_cycles=0) == {0}
+    assert _frozen_after("vaisala-opt100", frozen_after_cycles=30) == {30}
+
+
+@pytest.mark.parametrize("name", template_names())
+def test_what_may_stand_still_alone_makes_nothing_frozen(name: str) -> None:
+    groups = [group for group in load_template(name).group if group.frozen_after_cycles]
+    assert all(any(not register.expected_constant for register in group.point) for group in groups)

@@ -16,7 +16,8 @@ from drivers.errors import Misconfigured, Transient
 from drivers.modbus import ModbusDevice, ModbusLinkConfig, ModbusSource
 from gateway.poller import CONNECTS_PER_MINUTE_MAX, Poller
 from gateway.watchdog import Heartbeats
-from hil_sim.modbus_plc import MAPS, ModbusPlc
+from hil_sim.modbus_plc import ModbusPlc
+from hil_sim.register_maps import MAPS
 
 POINT = Point(id="T1/SIML.Tmp", unit="degC", group="g", update_interval_s=60)
 PERIOD_S = 1.0

@@ -7,7 +7,8 @@ import pytest
 from pymodbus.client import AsyncModbusTcpClient
 
 from hil_sim.errors import SimError
-from hil_sim.modbus_plc import MAPS, ModbusPlc
+from hil_sim.modbus_plc import ModbusPlc
+from hil_sim.register_maps import MAPS
 
 # Register numbers of the makers' public maps, worked by hand: address on the wire = number - 1.
 OPT100_H2_ADDRESS = 34

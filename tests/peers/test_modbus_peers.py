@@ -12,7 +12,8 @@ import pytest
 from drivers.base import Quality
 from drivers.clock import SystemClock
 from drivers.modbus import ModbusDevice, ModbusLinkConfig, ModbusSource
-from hil_sim.modbus_plc import MAPS, ModbusPlc
+from hil_sim.modbus_plc import ModbusPlc
+from hil_sim.register_maps import MAPS
 
 HERE = Path(__file__).parent
 # Address on the wire -> number, as both servers hold them.

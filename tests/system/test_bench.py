@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import os
+import shutil
 import socket
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -61,13 +64,15 @@ if sys.argv[1] == "on":
         text = text.replace('asset = "T2"\\nunit_id', 'asset = "T1"\\nunit_id')
         config.write_text(text.replace('asset = "?"\\nunit_id', 'asset = "T2"\\nunit_id'))
     with (folder / "daemon.log").open("ab") as log:
-        command = [sys.executable, "-P", "-m", "gateway", "run", "--config", str(config)]
+        command = [*PREFIX, sys.executable, "-P", "-m", "gateway", "run", "--config", str(config)]
         process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": ROOT})
     pid.write_text(str(process.pid))
 elif pid.exists():
     os.kill(int(pid.read_text()), signal.SIGKILL)
     pid.unlink()
 '''
+
+PLANT_ADDRESS, GATEWAY_ADDRESS = "192.0.2.1", "192.0.2.2"  # RFC 5737: nobody has them
 
 Play = Callable[..., Any]
 
@@ -84,13 +89,24 @@ def _first_of_free_ports(count: int) -> int:
 
 @pytest.fixture
 def play(tmp_path: Path) -> Play:
-    async def run(scenario: str, *, crossed: bool) -> tuple[int, dict[str, Any], str]:
+    async def run(
+        scenario: str,
+        *,
+        crossed: bool = False,
+        bind: str = HOST,
+        plant: Sequence[str] = (),
+        gateway: Sequence[str] = (),
+    ) -> tuple[int, dict[str, Any], str]:
         (tmp_path / "bench.toml").write_text(scenario)
         script = tmp_path / "power.py"
-        script.write_text(POWER.replace("CROSSED", str(crossed)).replace("ROOT", repr(str(ROOT))))
+        told = {"CROSSED": crossed, "ROOT": str(ROOT), "PREFIX": list(gateway)}
+        text = POWER
+        for name, value in told.items():
+            text = text.replace(name, repr(value))
+        script.write_text(text)
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "hil_sim", "bench", str(tmp_path / "bench.toml"), "--bind", HOST, "--out", str(tmp_path)),
+            *(*plant, sys.executable),
+            *("-m", "hil_sim", "bench", str(tmp_path / "bench.toml"), "--bind", bind, "--out", str(tmp_path)),
             *("--first-port", str(_first_of_free_ports(4)), "--state-dir", str(tmp_path / "state")),
             *("--power-cmd", f"{sys.executable} {script}", "--online-within-s", "30"),
             cwd=ROOT,
@@ -107,9 +123,46 @@ def play(tmp_path: Path) -> Play:
     return run
 
 
+@pytest.fixture
+def two_hosts() -> Iterator[tuple[str, str]]:
+    """Two network namespaces with a cable between them and nothing else, not even a loopback in the gateway's."""
+    if os.geteuid() != 0:
+        pytest.skip("network namespaces need root")
+    if shutil.which("ip") is None:
+        pytest.skip("network namespaces need the program ip (Debian: iproute2)")
+    plant, gateway = f"bsp{os.getpid()}", f"bsg{os.getpid()}"
+    made = subprocess.run(["ip", "netns", "add", plant], capture_output=True, text=True, check=False)
+    if made.returncode:
+        pytest.skip(f"this machine gives no network namespaces: {made.stderr.strip()}")
+    try:
+        for command in (
+            f"netns add {gateway}",
+            f"-n {plant} link add cable type veth peer name cable netns {gateway}",
+            f"-n {plant} address add {PLANT_ADDRESS}/30 dev cable",
+            f"-n {gateway} address add {GATEWAY_ADDRESS}/30 dev cable",
+            f"-n {plant} link set lo up",
+            f"-n {plant} link set cable up",
+            f"-n {gateway} link set cable up",
+        ):
+            subprocess.run(["ip", *command.split()], check=True)
+        yield plant, gateway
+    finally:
+        for name in (plant, gateway):
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+async def test_a_gateway_on_another_host_is_scored_over_the_cable(play: Play, two_hosts: tuple[str, str]) -> None:
+    plant, gateway = (("ip", "netns", "exec", name) for name in two_hosts)
+    code, score, said = await play(SCENARIO + CUT, bind=PLANT_ADDRESS, plant=plant, gateway=gateway)
+    assert (code, score["clean"]) == (0, True), said
+    assert (score["alarms"], score["diagnoses_right"]) == (1, 1)
+
+
 @pytest.mark.timeout(120)
 async def test_a_sound_gateway_is_clean_even_when_its_power_goes(play: Play) -> None:
-    code, score, said = await play(SCENARIO + CUT, crossed=False)
+    code, score, said = await play(SCENARIO + CUT)
     assert (code, score["clean"]) == (0, True), said
     assert (score["alarms"], score["diagnoses_right"]) == (1, 1)
     assert score["values_judged"] >= 10

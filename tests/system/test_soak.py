@@ -210,7 +210,8 @@ def _check(weights: Sequence[Weight], *, object_growth: int, rss_growth_mb: floa
     def growth(what: str) -> float:
         return statistics.median(getattr(w, what) for w in last) - statistics.median(getattr(w, what) for w in first)
 
-    told = "\n".join(map(str, (weights[0], weights[-1])))
+    told = f"begin {weights[0]}\nend   {weights[-1]} after {len(weights)} rounds of every fault"
+    sys.stdout.write(f"\n{told}\n")  # shown with -s: the figures are the point of a soak
     assert growth("tasks") <= 1, told
     assert growth("files") <= 1, told
     assert growth("peer_files") <= 1, told

@@ -10,7 +10,8 @@ from drivers.base import Point, Quality, Sample
 from drivers.modbus import ModbusDevice, ModbusLinkConfig, ModbusSource
 from gateway.agents.hard import HardAgent
 from gateway.alarms import Judgement
-from hil_sim.modbus_plc import MAPS, ModbusPlc
+from hil_sim.modbus_plc import ModbusPlc
+from hil_sim.register_maps import MAPS
 from models.asset import Asset
 from models.findings import Severity
 
@@ -313,6 +314,41 @@ def test_it_stands_until_every_device_of_the_asset_is_back(
     assert lost_and_back(agent.observe(both)) == [True, True]
     assert agent.observe(monitor.poll()) == []
     assert lost_and_back(agent.observe([sample("T1/SIML.Tmp", 50.0)])) == [False]
+
+
+def test_a_device_that_dies_before_the_other_is_back_continues_the_alarm(
+    make_agent: Any, gas_points: Any, monitor: Any, sample: Any, clock: Any
+) -> None:
+    agent = make_agent([*gas_points, hot_oil()])
+    agent.observe(monitor.stale())
+    clock.advance(LOST_AFTER_S)
+    assert lost_and_back(agent.observe(monitor.stale())) == [True]
+    agent.observe([sample("T1/SIML.Tmp", None, Quality.STALE)])
+    assert lost_and_back(agent.observe(monitor.poll())) == []  # the oil is unwatched, though not yet for long
+    clock.advance(LOST_AFTER_S)
+    agent.observe([sample("T1/SIML.Tmp", None, Quality.STALE)])
+    assert lost_and_back(agent.observe([sample("T1/SIML.Tmp", 50.0)])) == [False]
+
+
+def test_after_a_restart_too_the_alarm_outlasts_a_second_loss(
+    make_agent: Any, gas_points: Any, monitor: Any, sample: Any
+) -> None:
+    """Power goes while one device is lost; by the time it is back the other one is seen once and gone again."""
+    agent = make_agent([*gas_points, hot_oil()])
+    agent.continue_alarms(["MeasurementLost"])
+    assert lost_and_back(agent.observe([sample("T1/SIML.Tmp", 50.0)])) == []
+    assert lost_and_back(agent.observe([sample("T1/SIML.Tmp", None, Quality.STALE)])) == []
+    assert lost_and_back(agent.observe(monitor.poll())) == []
+    assert lost_and_back(agent.observe([sample("T1/SIML.Tmp", 50.0)])) == [False]
+
+
+def test_doubted_values_for_longer_than_the_delay_are_as_good_as_lost(
+    agent: HardAgent, monitor: Any, clock: Any
+) -> None:
+    agent.observe(monitor.poll(Quality.UNCERTAIN))
+    clock.advance(LOST_AFTER_S)
+    assert lost_and_back(agent.observe(monitor.poll(Quality.UNCERTAIN))) == [True]
+    assert lost_and_back(agent.observe(monitor.poll())) == [False]
 
 
 # -- a restart
