@@ -14,7 +14,8 @@ from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import Field
 
-from drivers.base import Clock, Frozen, Message, Name
+from drivers.base import Clock, Frozen, Message
+from gateway.equipment_alarms import EQUIPMENT, AlarmDefinition
 from models.asset import Asset
 from models.findings import Diagnosis, Family, Finding, Severity, Verdict
 
@@ -61,20 +62,10 @@ class Stage(StrEnum):
     VERDICT = "verdict"
 
 
-class AlarmDefinition(Frozen):
-    """One line of the master alarm list: without cause, consequence and response it would be an event."""
-
-    name: Name
-    what: str
-    cause: str
-    consequence: str
-    response: str
-    time_to_respond_h: dict[Severity, float]
-
-
 DEFINITIONS = {
     definition.name: definition
     for definition in (
+        *EQUIPMENT,
         AlarmDefinition(
             name="DgaFault",
             what="DGA",

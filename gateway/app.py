@@ -6,7 +6,7 @@ Polling starts before the journal is open: what it brings waits in `Intake`, bou
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -32,7 +32,7 @@ from gateway.investigation import investigate
 from gateway.memory import known_causes, open_graph
 from gateway.poller import Poller
 from gateway.publisher import Publisher, status_message
-from gateway.reflex import Reflex
+from gateway.reflex import KEPT, Reflex
 from gateway.rescue_alarm import rescue_judgements
 from gateway.supervisor import Backoff, Child, first_leaf, supervise
 from gateway.verdicts import Verdicts
@@ -42,6 +42,7 @@ from journal import Journal
 from journal.engine import Engine, StepObserver, decode
 from models.core import Core
 from models.findings import Finding
+from models.trend import Keepsake
 
 if TYPE_CHECKING:  # its onnxruntime costs 30 MB, which a gateway without anomaly models need not have
     from models.anomaly import AnomalyModel
@@ -116,8 +117,8 @@ class _Daemon:
             stack.push_async_callback(core.close)
             await core.start()
             book = AlarmBook(config.gateway.id, config.gateway.site, config.asset, clock, simulated=self._simulated)
-            kept = await journal.store.latest("alarm", depth=ALARM_DEPTH)
-            book.restore([decode(record.payload, Alarm) for record in kept])
+            alarms = await journal.store.latest("alarm", depth=ALARM_DEPTH)
+            book.restore([decode(record.payload, Alarm) for record in alarms])
             soft = SoftAgent(
                 config.gateway.id,
                 config.asset,
@@ -147,7 +148,8 @@ class _Daemon:
             engine.register(investigate, consolidate)
             desk.engine = engine
             stack.push_async_callback(engine.close)
-            hard = self._hard_agents(journal, book)
+            kept = {record.key: decode(record.payload, Keepsake) for record in await journal.store.latest(KEPT)}
+            hard = self._hard_agents(journal, book, kept)
             wave = WaveAgent(config.edge, self._boost)
             points = [point for poller in self._pollers for point in poller.source.points]
             by_exception = ByException(points, LONGEST_SILENCE_S / config.gateway.time_factor)
@@ -220,7 +222,7 @@ class _Daemon:
                 notify(f"WATCHDOG=1\nSTATUS={connected}/{len(self._pollers)} links up, {waiting} messages waiting")
             await asyncio.sleep(WATCHDOG_FEED_S)
 
-    def _hard_agents(self, journal: Journal, book: AlarmBook) -> dict[str, HardAgent]:
+    def _hard_agents(self, journal: Journal, book: AlarmBook, kept: Mapping[str, Keepsake]) -> dict[str, HardAgent]:
         config = self._config
         models = _anomaly_models(config)
         points = [point for poller in self._pollers for point in poller.source.points]
@@ -236,6 +238,7 @@ class _Daemon:
                 clear_after_cycles=config.alarm.clear_after_cycles,
                 lost_delay_s=config.alarm.measurement_lost_delay_s,
             )
+            agent.recall(kept)
             since = self._clock.now() - timedelta(seconds=WARM_UP_S / config.gateway.time_factor)
             agent.warm(journal.samples.recent([point.id for point in own], since))
             agent.continue_alarms(alarm.definition for alarm in book.standing() if alarm.asset_id == asset.id)

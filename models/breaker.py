@@ -22,12 +22,22 @@ from models.asset import BreakerPlate
 from models.findings import Fact, Severity
 from models.trend import Assessment, against_baseline
 
-__all__ = ("Duty", "after_reading", "drift", "inactivity", "motor_energy_j", "permitted_operations", "wear_verdict")
+__all__ = (
+    "Duty",
+    "after_reading",
+    "drift",
+    "inactivity",
+    "motor_energy_j",
+    "permitted_operations",
+    "stated_wear",
+    "wear_verdict",
+)
 
 CURRENT_MAX_KA = 200.0  # no breaker interrupts more
 DRIFT_PERCENT = 10.0  # where the owner states none: engineering judgement, named as an assumption
 WORN_PERCENT, NEARLY_PERCENT = 100.0, 80.0  # overhaul is due; plan it (engineering judgement)
 FULL_WEAR_PERCENT = 100.0
+STATED_MAX_PERCENT = 1000.0  # IEDs count on beyond the end of life
 
 
 class Duty(Frozen):
@@ -122,11 +132,20 @@ def wear_verdict(duty: Duty, plate: BreakerPlate) -> Assessment:
         Fact(name="operations recorded", value=duty.recorded, unit="1"),
         Fact(name="operations unread", value=duty.skipped, unit="1"),
     )
-    if wear >= WORN_PERCENT:
-        return Assessment(Severity.CRITICAL, "ContactsWorn", facts, tuple(assumptions))
-    if wear >= NEARLY_PERCENT:
-        return Assessment(Severity.WARNING, "ContactsWearing", facts, tuple(assumptions))
-    return Assessment(Severity.NONE, facts=facts, assumptions=tuple(assumptions))
+    return Assessment(*_wear_stage(wear), facts, tuple(assumptions))
+
+
+def stated_wear(percent: float) -> Assessment:
+    """The same stages for the wear that the IED states itself.  Raises BadInput for what is no wear."""
+    if not 0 <= percent <= STATED_MAX_PERCENT:
+        raise BadInput(f"breaker: {percent} % is no wear of contacts")
+    return Assessment(*_wear_stage(percent), (Fact(name="wear by the IED", value=percent, unit="%"),))
+
+
+def _wear_stage(percent: float) -> tuple[Severity, str]:
+    if percent >= WORN_PERCENT:
+        return Severity.CRITICAL, "ContactsWorn"
+    return (Severity.WARNING, "ContactsWearing") if percent >= NEARLY_PERCENT else (Severity.NONE, "")
 
 
 def drift(
@@ -139,7 +158,9 @@ def drift(
     found = against_baseline(records, reference)
     if found is None:
         return Assessment(Severity.NONE, abstained=f"{len(records)} records of {name} are too few to compare")
-    assumptions = () if reference is not None else (f"{name}: no reference on the nameplate, own first records taken",)
+    assumptions: tuple[str, ...] = (
+        () if reference is not None else (f"{name}: no reference on the nameplate, own first records taken",)
+    )
     if limit_percent is None:
         limit_percent = DRIFT_PERCENT
         assumptions += (f"drift_percent unknown: {DRIFT_PERCENT:g} % taken (engineering judgement)",)

@@ -21,7 +21,7 @@ from drivers.errors import BadInput
 from models.findings import Fact, Severity
 from models.trend import Assessment, mean_of_last
 
-__all__ = ("SumCurrent", "capacitance", "relative", "sum_current", "tan_delta")
+__all__ = ("SumCurrent", "capacitance", "relative", "sum_current", "sum_verdict", "tan_delta")
 
 WEEK = 7  # daily means that are judged together
 C1_INVESTIGATE_PERCENT, C1_CRITICAL_PERCENT = 5.0, 10.0
@@ -100,6 +100,23 @@ def sum_current(now: Sequence[tuple[float, float]], reference: Sequence[tuple[fl
         if own and -cmath.pi / 2 - SECTOR <= cmath.phase(own) <= SECTOR:
             best, at = name, own
     return SumCurrent(best, at.real * 100, -at.imag * 100)
+
+
+def sum_verdict(found: SumCurrent, tan_delta_percent: float | None) -> list[tuple[str, Assessment]]:
+    """What a change of the sum means, by the limits above; tan δ needs its reference from the nameplate."""
+    place = found.phase or "no one phase"
+    notes = (ONE_SOURCE, f"the sum points to {place}")
+    facts = (
+        Fact(name=f"C1 of phase {place}, change", value=found.c1_percent, unit="%"),
+        Fact(name=f"tan delta of phase {place}, change", value=found.tan_delta_percent_points, unit="%"),
+    )
+    c1 = _stage(abs(found.c1_percent), C1_INVESTIGATE_PERCENT, C1_CRITICAL_PERCENT)
+    judged = [("ZBSH.React", Assessment(c1, "CapacitanceChanged" if c1 else "", facts, notes))]
+    if tan_delta_percent is None:
+        lacks = Assessment(Severity.NONE, abstained="nameplate lacks tan_delta_percent")
+        return [*judged, ("ZBSH.LosFact", lacks)]
+    tan = _stage(1 + found.tan_delta_percent_points / tan_delta_percent, TAN_INVESTIGATE, TAN_CRITICAL)
+    return [*judged, ("ZBSH.LosFact", Assessment(tan, "LossFactorHigh" if tan else "", facts[::-1], notes))]
 
 
 def _compared(days: Sequence[float], reference: float | None) -> tuple[float, float] | str:

@@ -150,7 +150,7 @@ def pressure_at_20(
     All pressures in bara, density in kg/m³, gas temperature in °C.  Raises BadInput for what no gas shows.
     """
     gas = nameplate.insulating_gas
-    assumptions = () if gas else ("insulating_gas unknown: taken for pure SF6",)
+    assumptions: tuple[str, ...] = () if gas else ("insulating_gas unknown: taken for pure SF6",)
     if gas not in (None, InsulatingGas.SF6) and normalised_bara is None:
         return Normalised(None, abstained=f"{gas} is no pure SF6: only a sensor that normalises itself can tell")
     if normalised_bara is not None:
@@ -237,7 +237,9 @@ def leak_verdict(found: Leak | str, nameplate: Nameplate) -> Assessment:
         Fact(name="samples at like temperature", value=found.trend.points, unit="1"),
         Fact(name="top-ups left out", value=found.top_ups, unit="1"),
     ]
-    assumptions = () if found.at_degc is not None else ("gas temperature unknown: all temperatures taken for like",)
+    assumptions: tuple[str, ...] = (
+        () if found.at_degc is not None else ("gas temperature unknown: all temperatures taken for like",)
+    )
     nearest_days = float("inf")
     for name, limit in (("alarm", nameplate.sf6_alarm_bara), ("lock-out", nameplate.sf6_lockout_bara)):
         if limit is None:

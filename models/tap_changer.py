@@ -60,7 +60,8 @@ def warmer_than_tank(differences_k: Sequence[float], plate: TapChangerPlate) -> 
     mean_k = mean_of_last(newest, DAYS)
     if mean_k is None:
         return Assessment(Severity.NONE, abstained=f"{len(newest)} of {DAYS} daily means")
-    limit_k, assumptions = plate.temperature_difference_k, ()
+    limit_k = plate.temperature_difference_k
+    assumptions: tuple[str, ...] = ()
     if limit_k is None:
         limit_k, assumptions = 0.0, ("temperature_difference_k unknown: hotter than the tank is taken as unusual",)
     facts = (

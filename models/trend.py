@@ -54,6 +54,7 @@ class Assessment:
 class Keepsake(Frozen):
     """What a rule must not forget over a restart; journalled as it stands."""
 
+    columns: tuple[str, ...] = Field(default=(), description="what the rows hold; other columns are another memory")
     rows: tuple[tuple[float, ...], ...] = ()
     numbers: dict[str, float] = Field(default_factory=dict)
 
@@ -127,7 +128,7 @@ class BinSeries:
 
 
 def slope(times_s: Sequence[float], values: Sequence[float], segments: Sequence[int] | None = None) -> Slope | None:
-    """Slope after Theil and Sen with its 90 % interval; `segments` numbers the parts between which no pair may be formed.
+    """Slope after Theil and Sen with its 90 % interval; no pair is formed between two `segments`, which are numbered.
 
     None with fewer than `MIN_POINTS` points or no time between them.  Raises BadInput for lists of unequal length.
     """
