@@ -41,6 +41,7 @@ from gateway.watchdog import Heartbeats, notify
 from journal import Journal
 from journal.engine import Engine, StepObserver, decode
 from models.core import Core
+from models.failure_risk import rank_risk
 from models.findings import Finding
 from models.trend import Keepsake
 
@@ -116,7 +117,10 @@ class _Daemon:
             core = Core(config.core)
             stack.push_async_callback(core.close)
             await core.start()
-            book = AlarmBook(config.gateway.id, config.gateway.site, config.asset, clock, simulated=self._simulated)
+            risk = {row.asset_id: row.risk for row in rank_risk(config.asset, config.edge)}
+            book = AlarmBook(
+                config.gateway.id, config.gateway.site, config.asset, clock, simulated=self._simulated, risk=risk
+            )
             alarms = await journal.store.latest("alarm", depth=ALARM_DEPTH)
             book.restore([decode(record.payload, Alarm) for record in alarms])
             soft = SoftAgent(

