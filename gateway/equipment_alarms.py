@@ -31,7 +31,7 @@ EQUIPMENT = (
     ),
     AlarmDefinition(
         name="BreakerWear",
-        what="contact wear",
+        what="contacts",
         cause="Current interrupted so far has worn contacts and nozzle.",
         consequence="A worn interrupter may fail to clear a fault.",
         response="plan overhaul",
@@ -47,7 +47,7 @@ EQUIPMENT = (
     ),
     AlarmDefinition(
         name="BreakerIdle",
-        what="no operation",
+        what="breaker",
         cause="The breaker has not moved for longer than its owner allows.",
         consequence="Grease sets and contacts film: the first opening may be slow.",
         response="plan a test operation",
@@ -71,7 +71,7 @@ EQUIPMENT = (
     ),
     AlarmDefinition(
         name="TapChangerWear",
-        what="tap wear",
+        what="tap changer",
         cause="Contacts or operations have come near the owner's limit.",
         consequence="Worn contacts arc for longer and foul the oil.",
         response="plan overhaul",
@@ -87,7 +87,7 @@ EQUIPMENT = (
     ),
     AlarmDefinition(
         name="BatteryCapacity",
-        what="battery capacity",
+        what="battery",
         cause="The last discharge test came out below the usual limits.",
         consequence="Protection and trip coils lose their supply sooner than planned.",
         response="plan replacement",

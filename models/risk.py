@@ -7,7 +7,6 @@ of it.  All values are 0…1 without unit.  Called by the wave agent and by the 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
 from math import prod
 from typing import Literal
 
@@ -69,10 +68,13 @@ def reaches(edges: Iterable[AssetEdge], origins: Iterable[str]) -> dict[str, dic
     for number, edge in enumerate(known):
         if edge.attenuation < 1:
             leaving.setdefault(edge.from_asset, []).append(number)
-    return {origin: _reached(known, leaving, origin) for origin in origins}
+    passing = [1 - edge.attenuation for edge in known]
+    return {origin: _reached(known, passing, leaving, origin) for origin in origins}
 
 
-def _reached(edges: Sequence[AssetEdge], leaving: Mapping[str, Sequence[int]], origin: str) -> dict[str, Reach]:
+def _reached(
+    edges: Sequence[AssetEdge], passing: Sequence[float], leaving: Mapping[str, Sequence[int]], origin: str
+) -> dict[str, Reach]:
     ways: dict[str, list[tuple[int, ...]]] = {}
     front: list[tuple[int, ...]] = [(number,) for number in leaving.get(origin, [])]
     for _ in range(MAX_DEPTH):
@@ -84,21 +86,25 @@ def _reached(edges: Sequence[AssetEdge], leaving: Mapping[str, Sequence[int]], o
             for number in leaving.get(edges[way[-1]].to_asset, [])
             if edges[number].to_asset not in {origin, *(edges[step].to_asset for step in way)}
         ]
-    return {asset: _reach(edges, found, origin) for asset, found in sorted(ways.items())}
+    return {asset: _reach(edges, passing, found, origin) for asset, found in sorted(ways.items())}
 
 
-def _reach(edges: Sequence[AssetEdge], ways: Sequence[tuple[int, ...]], origin: str) -> Reach:
+def _reach(edges: Sequence[AssetEdge], passing: Sequence[float], ways: Sequence[tuple[int, ...]], origin: str) -> Reach:
     def passes(way: Iterable[int]) -> float:
-        return prod(1 - edges[number].attenuation for number in way)
+        return prod([passing[number] for number in way])
 
     best = max(ways, key=lambda way: (passes(way), -len(way)))
-    if len(ways) > EXACT_WAYS_MAX:
+    if len(ways) == 1:
+        probability = passes(best)
+    elif len(ways) > EXACT_WAYS_MAX:
         probability = 1 - prod(1 - passes(way) for way in ways)
     else:
-        probability = 0.0
-        for size in range(1, len(ways) + 1):
-            for chosen in combinations(ways, size):
-                probability -= (-1) ** size * passes(frozenset().union(*chosen))
+        none_passes: dict[frozenset[int], int] = {frozenset(): 1}  # product of (1 - way), as sets of edges with signs
+        for way in ways:
+            for chosen, sign in list(none_passes.items()):
+                both = chosen.union(way)
+                none_passes[both] = none_passes.get(both, 0) - sign
+        probability = 1 - sum(sign * passes(chosen) for chosen, sign in none_passes.items() if sign)
     path = (origin, *(edges[number].to_asset for number in best))
     return Reach(
         probability=min(1.0, max(0.0, probability)), path=path, kinds=tuple(edges[number].kind for number in best)

@@ -263,7 +263,10 @@ def leak_verdict(found: Leak | str, nameplate: Nameplate) -> Assessment:
             severity = Severity.WARNING
         elif nearest_days <= WATCHED_DAYS or (allowed is not None and found.low_percent_per_year > allowed):
             severity = Severity.ADVISORY
-    return Assessment(severity, "GasLeak" if severity else "", tuple(facts), assumptions)
+    text = f"{found.percent_per_year:.1f} %/a"
+    if nearest_days < float("inf"):
+        text += f", next stage in {nearest_days:.0f} d"
+    return Assessment(severity, "GasLeak" if severity else "", tuple(facts), assumptions, text=text)
 
 
 def _check(pressure: float, temperature_degc: float) -> None:

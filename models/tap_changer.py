@@ -69,7 +69,8 @@ def warmer_than_tank(differences_k: Sequence[float], plate: TapChangerPlate) -> 
         Fact(name="temperature_difference_k", value=limit_k, unit="K"),
     )
     hot = all(value > limit_k for value in newest)
-    return Assessment(Severity.WARNING if hot else Severity.NONE, "TapChangerHot" if hot else "", facts, assumptions)
+    severity, code = (Severity.WARNING, "TapChangerHot") if hot else (Severity.NONE, "")
+    return Assessment(severity, code, facts, assumptions, text=f"{mean_k:.1f} K over the tank's")
 
 
 def abrasion(percent: float, plate: TapChangerPlate) -> Assessment:

@@ -49,6 +49,7 @@ class Assessment:
     facts: tuple[Fact, ...] = ()
     assumptions: tuple[str, ...] = ()
     abstained: str = ""
+    text: str = ""  # for an alarm line, where the first two facts do not say it best
 
 
 class Keepsake(Frozen):

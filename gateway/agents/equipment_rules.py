@@ -125,7 +125,9 @@ def _gas(plate: Nameplate, units: Mapping[str, str], scale: float) -> list[Rule]
         if found.bara is None:
             return [(trigger, Assessment(Severity.NONE, abstained=found.abstained))]
         judged = sf6.assess(found.bara, plate)
-        return [(trigger, replace(judged, assumptions=judged.assumptions + found.assumptions))]
+        limit = f", limit {judged.facts[1].value:.2f}" if judged.severity else ""
+        text = f"{found.bara:.2f} bara{limit}"
+        return [(trigger, replace(judged, assumptions=judged.assumptions + found.assumptions, text=text))]
 
     def sample(latest: Mapping[str, float]) -> tuple[float, ...] | None:
         bara = normalised(latest).bara

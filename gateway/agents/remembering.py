@@ -239,9 +239,14 @@ def _sight(aspect: Aspect, judged: Judged) -> Sight | None:
         confidence=WITH_ASSUMPTIONS if found.assumptions else 1.0,
         facts=found.facts,
         assumptions=found.assumptions,
-        value=", ".join(map(_words, found.facts[:FACTS_IN_TEXT])),
+        value=found.text or _text(found.facts[:FACTS_IN_TEXT]),
     )
 
 
-def _words(fact: Fact) -> str:
-    return f"{fact.name} {fact.value:.4g}{'' if fact.unit == '1' else ' ' + fact.unit}"
+def _text(facts: Sequence[Fact]) -> str:
+    """`opening time 34 ms, reference 30 ms`: a name that goes on from the first is not said twice."""
+    first = f"{facts[0].name}, "
+    return ", ".join(
+        f"{fact.name.removeprefix(first)} {fact.value:.4g}{'' if fact.unit == '1' else ' ' + fact.unit}"
+        for fact in facts
+    )

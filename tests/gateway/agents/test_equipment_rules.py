@@ -18,6 +18,7 @@ from gateway.alarms import DEFINITIONS, Judgement
 from hil_sim.opcua_plc import NAMESPACE_URI, OpcuaPlc
 from models.asset import Asset, Nameplate
 from models.findings import Severity
+from models.sf6 import density_kg_m3
 from models.trend import Keepsake
 
 DAY_S = 86_400.0
@@ -85,7 +86,10 @@ def machine(clock: Any, sample: Any) -> Make:
     ("units", "values"),
     [
         ({"SIMG.Pres20": "bara", "SIMG.Tmp": "degC"}, lambda bara: {"SIMG.Pres20": bara, "SIMG.Tmp": 20.0}),
-        ({"SIMG.Den": "kg/m3", "SIMG.Tmp": "degC"}, lambda bara: {"SIMG.Den": 6.49 * bara, "SIMG.Tmp": 20.0}),
+        (
+            {"SIMG.Den": "kg/m3", "SIMG.Tmp": "degC"},
+            lambda bara: {"SIMG.Den": density_kg_m3(bara, 20.0), "SIMG.Tmp": 20.0},
+        ),
         ({"SIMG.Pres": "barg", "SIMG.Tmp": "degC"}, lambda bara: {"SIMG.Pres": bara - 1.01325, "SIMG.Tmp": 20.0}),
     ],
     ids=["normalised", "density", "gauge"],
@@ -96,9 +100,11 @@ def test_a_leak_is_found_in_days_whatever_the_sensor_measures(machine: Make, uni
         q1.show(values(6.2 - 0.02 * hour / 24))
     assert q1.code("GasLeak") == "GasLeak"
     assert q1.facts("GasLeak")["time to alarm"] == pytest.approx((6.2 - 0.02 * 14 - 5.4) / 0.02, rel=0.15)
+    assert "%/a, next stage in " in q1.standing["GasLeak"].value
     assert q1.code("GasDensityLow") == ""
     q1.show(values(5.3))
     assert q1.code("GasDensityLow") == "GasLow"
+    assert q1.standing["GasDensityLow"].value == "5.30 bara, limit 5.40"
 
 
 def test_a_leak_is_still_known_after_a_restart(machine: Make) -> None:
@@ -178,6 +184,7 @@ def test_a_drive_that_slows_is_seen_in_its_records(machine: Make) -> None:
     assert finding is not None
     assert (finding.code, finding.indicator) == ("Drift", "SOPM.EnAlm")
     assert q1.facts("BreakerDrive")["charging time, change"] == pytest.approx(25)
+    assert q1.standing["BreakerDrive"].value == "charging time 15 s, reference 12 s"
 
 
 def test_a_breaker_that_does_not_move_is_named(machine: Make) -> None:
