@@ -39,7 +39,7 @@ from gateway.verdicts import Verdicts
 from gateway.views import Views
 from gateway.watchdog import Heartbeats, notify
 from journal import Journal
-from journal.engine import Engine, StepObserver, decode
+from journal.engine import Engine, StepObserver, Undecodable, decode
 from models.core import Core
 from models.failure_risk import rank_risk
 from models.findings import Finding
@@ -152,8 +152,7 @@ class _Daemon:
             engine.register(investigate, consolidate)
             desk.engine = engine
             stack.push_async_callback(engine.close)
-            kept = {record.key: decode(record.payload, Keepsake) for record in await journal.store.latest(KEPT)}
-            hard = self._hard_agents(journal, book, kept)
+            hard = self._hard_agents(journal, book, await _kept(journal))
             wave = WaveAgent(config.edge, self._boost)
             points = [point for poller in self._pollers for point in poller.source.points]
             by_exception = ByException(points, LONGEST_SILENCE_S / config.gateway.time_factor)
@@ -307,6 +306,17 @@ async def _admitted_findings(journal: Journal) -> list[Finding]:
     admitted = {record.key for record in decisions if record.name == "admit"}
     findings = await journal.store.latest("finding", limit=FINDINGS_MAX)
     return [decode(record.payload, Finding) for record in findings if record.key in admitted]
+
+
+async def _kept(journal: Journal) -> dict[str, Keepsake]:
+    """What rules remember; of another version's, which does not fit, the rule begins anew."""
+    kept = {}
+    for record in await journal.store.latest(KEPT):
+        try:
+            kept[record.key] = decode(record.payload, Keepsake)
+        except Undecodable as err:
+            log.warning("%s: what was remembered cannot be read: %s", record.key, err)
+    return kept
 
 
 async def _incidents(journal: Journal) -> Sequence[Incident]:

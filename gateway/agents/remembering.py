@@ -5,6 +5,7 @@ worst that its methods say.  A rule that remembers judges when it has learnt som
 what it remembers goes into the journal as a `Keepsake` and comes back at boot.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -20,8 +21,12 @@ from models.trend import BASELINE_VALUES, Assessment, BinSeries, Keepsake
 
 __all__ = ("Aspect", "DutyRule", "Judged", "Reads", "RecordRule", "SeriesRule", "ValueRule")
 
+log = logging.getLogger(__name__)
+
 RECORDS_KEPT = 60  # per rule: the first ones are the baseline and stay, the newest are judged
 FACTS_IN_TEXT = 2
+DUTY_COLUMNS = tuple(Duty.model_fields)
+OTHER = "%s: what was remembered is of other points or another version; it begins anew"
 WITH_ASSUMPTIONS = 0.8  # confidence where something had to be assumed
 
 Judged: TypeAlias = Sequence[tuple[str, Assessment]]
@@ -105,9 +110,11 @@ class SeriesRule:
 
     def recall(self, kept: Keepsake) -> None:
         """Go on with the bins of the process before."""
-        if kept.columns == self._columns:
-            self._series.recall(kept.rows)
-            self._judged = None
+        if kept.columns != self._columns:
+            log.warning(OTHER, self.definition)
+            return
+        self._series.recall(kept.rows)
+        self._judged = None
 
 
 class RecordRule:
@@ -164,6 +171,7 @@ class RecordRule:
     def recall(self, kept: Keepsake) -> None:
         """Go on with the records of the process before; an operation between the two counts when it is seen."""
         if kept.columns != self._columns:
+            log.warning(OTHER, self.definition)
             return
         self._records = list(kept.rows)
         self._last, self._time_s = kept.numbers["last"], kept.numbers["time_s"]
@@ -214,10 +222,14 @@ class DutyRule:
         """The duty and its times."""
         assert self._duty is not None, "a keepsake is asked for after something was learnt"
         numbers = self._duty.model_dump(exclude_none=True)
-        return Keepsake(numbers=numbers | {"first_s": self._first_s, "time_s": self._time_s})
+        times = {"first_s": self._first_s, "time_s": self._time_s}
+        return Keepsake(columns=DUTY_COLUMNS, numbers=numbers | times)
 
     def recall(self, kept: Keepsake) -> None:
         """Go on with the duty of the process before; what the counter shows beyond it is a gap."""
+        if kept.columns != DUTY_COLUMNS:
+            log.warning(OTHER, self.definition)
+            return
         numbers = dict(kept.numbers)
         self._first_s, self._time_s = numbers.pop("first_s"), numbers.pop("time_s")
         self._duty = Duty.model_validate(numbers)

@@ -28,9 +28,10 @@ HOUR_S = 3_600.0
 class Machine:
     """One asset with its agent; `show` is one delivery of all points, and says what stands afterwards."""
 
-    def __init__(self, asset: Asset, units: Mapping[str, str], clock: Any, sample: Any) -> None:
+    def __init__(self, asset: Asset, units: Mapping[str, str], clock: Any, sample: Any, *, apart: bool = False) -> None:
+        """`apart`: each point is a group of its own, as with OPC UA; else all are of one device's read."""
         self.points = [
-            Point(id=f"{asset.id}/{name}", unit=unit, group=f"{asset.id}/g", update_interval_s=HOUR_S)
+            Point(id=f"{asset.id}/{name}", unit=unit, group=name if apart else "g", update_interval_s=HOUR_S)
             for name, unit in units.items()
         ]
         self._asset, self._clock, self._sample = asset, clock, sample
@@ -72,9 +73,9 @@ Make = Callable[..., Machine]
 
 @pytest.fixture
 def machine(clock: Any, sample: Any) -> Make:
-    def make(kind: str, units: Mapping[str, str], **nameplate: Any) -> Machine:
+    def make(kind: str, units: Mapping[str, str], *, apart: bool = False, **nameplate: Any) -> Machine:
         asset = Asset(id="X1", kind=kind, nameplate=Nameplate.model_validate(nameplate))
-        return Machine(asset, units, clock, sample)
+        return Machine(asset, units, clock, sample, apart=apart)
 
     return make
 
@@ -149,8 +150,9 @@ def operation(count: int, current_ka: float = 1.0, **values: float) -> dict[str,
     return {"XCBR.OpCnt": count, "SCBR.SwA": current_ka} | usual | values
 
 
-def test_a_breakers_contacts_wear_with_what_they_interrupt(machine: Make) -> None:
-    q1 = machine("Breaker", BREAKER_UNITS, **BREAKER_PLATE)
+@pytest.mark.parametrize("apart", [False, True], ids=["one group", "a group each"])
+def test_a_breakers_contacts_wear_with_what_they_interrupt(machine: Make, apart: bool) -> None:
+    q1 = machine("Breaker", BREAKER_UNITS, apart=apart, **BREAKER_PLATE)
     for count in range(11):
         q1.show(operation(count, 20.0))
     assert q1.code("BreakerWear") == "ContactsWearing"
@@ -314,13 +316,14 @@ def test_a_unit_that_no_method_understands_is_said_and_feeds_none(machine: Make,
     assert q1.standing == {}
 
 
-def test_memory_of_other_columns_is_left_alone(machine: Make) -> None:
+def test_memory_of_other_columns_is_left_alone(machine: Make, caplog: Any) -> None:
     one = machine("Bushing", {"ZBSH.C1": "pF"}, bushing={"c1_pf": 400})
     for _ in range(4):
         one.show({"ZBSH.C1": 400.0}, after_s=DAY_S)
     two = machine("Bushing", {"ZBSH.LosFact": "%"}, bushing={"tan_delta_percent": 0.4})
     two.kept = dict(one.kept)
     two.restart()
+    assert "of other points" in caplog.text
     for day in range(10):
         two.show({"ZBSH.LosFact": 0.4 + day / 1000}, after_s=DAY_S)
     assert two.standing == {}
