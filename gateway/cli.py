@@ -99,7 +99,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
         print_json(answer)
         return
     print_table("links", answer["links"], list(answer["links"][0]))
-    for key in ("points_by_quality", "thermal", "alarms_standing", "outbox", "journal", "core"):
+    for key in ("points_by_quality", "thermal", "abstaining", "alarms_standing", "outbox", "journal", "core"):
         print(f"{key.replace('_', ' ')}: {answer[key]}")
 
 

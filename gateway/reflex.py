@@ -111,6 +111,10 @@ class Reflex:
             for asset_id, twin in twins.items()
         }
 
+    def abstentions(self) -> dict[str, dict[str, str]]:
+        """Which rules cannot judge, and why, by asset and definition."""
+        return {asset_id: agent.abstentions for asset_id, agent in self._hard.items() if agent.abstentions}
+
     def measurements(self) -> dict[str, int]:
         """Device cycles seen, by asset and group."""
         return {name: count for agent in self._hard.values() for name, count in agent.cycle_counts.items()}

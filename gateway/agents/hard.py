@@ -14,7 +14,7 @@ from uuid import NAMESPACE_URL, uuid5
 from drivers.base import Clock, Point, Quality, Sample
 from drivers.errors import BadInput
 from gateway.agents.rules import HOT_SPOT_CALCULATED, LOAD, TOP_OIL, rules_for
-from gateway.agents.sight import Remembering, Rule, Sight
+from gateway.agents.sight import Abstaining, Remembering, Rule, Sight
 from gateway.agents.twin import ThermalTwin
 from gateway.alarms import Judgement, TimeSource
 from models.asset import Asset
@@ -116,6 +116,12 @@ class HardAgent:
     def cycle_counts(self) -> dict[str, int]:
         """Measurements seen, by group."""
         return {name: group.window.count for name, group in self._groups.items()}
+
+    @property
+    def abstentions(self) -> dict[str, str]:
+        """Why rules could not judge the newest measurement, by definition."""
+        rules = [watch.rule for watch in self._watches]
+        return {rule.definition: rule.abstained for rule in rules if isinstance(rule, Abstaining) and rule.abstained}
 
     def recall(self, kept: Mapping[str, Keepsake]) -> None:
         """At boot, before `warm`: give the rules back what they kept; what fits no rule of today is left."""

@@ -53,11 +53,14 @@ class ValueRule:
 
     def __init__(self, aspect: Aspect, judge: Callable[[Mapping[str, float]], Judged]) -> None:
         self.definition, self.trigger = aspect.definition, aspect.trigger
+        self.abstained = ""
         self._aspect, self._judge = aspect, judge
 
     def look(self, window: Window, latest: Mapping[str, float]) -> Sight | None:  # noqa: ARG002 - one protocol
         """What the methods say of the newest values."""
-        return _sight(self._aspect, self._judge(latest) if self.trigger in latest else [])
+        judged = self._judge(latest) if self.trigger in latest else []
+        self.abstained = _reasons(judged)
+        return _sight(self._aspect, judged)
 
 
 class SeriesRule:
@@ -77,6 +80,7 @@ class SeriesRule:
     ) -> None:
         """`scale`: device seconds in a second of the clock that stamps measurements; bins in device seconds."""
         self.definition, self.trigger = aspect.definition, aspect.trigger
+        self.abstained = ""
         self._aspect, self._columns, self._scale = aspect, columns, scale
         self._reads, self._judge = reads, judge
         self._series = BinSeries(bin_s, bins_kept)
@@ -102,6 +106,7 @@ class SeriesRule:
             raise BadInput(self._puzzle)
         if self._judged is None:
             self._judged = self._judge(self._series.rows)
+            self.abstained = _reasons(self._judged)
         return _sight(self._aspect, self._judged)
 
     def keepsake(self) -> Keepsake:
@@ -133,6 +138,7 @@ class RecordRule:
     ) -> None:
         """`rises`: the trigger is a counter, so that a fall of it is an exchange and no operation."""
         self.definition, self.trigger = aspect.definition, aspect.trigger
+        self.abstained = ""
         self._aspect, self._columns, self._rises = aspect, columns, rises
         self._reads, self._judge = reads, judge
         self._last: float | None = None
@@ -160,6 +166,7 @@ class RecordRule:
         """What the methods say of the records."""
         if self._judged is None:
             self._judged = self._judge(self._records)
+            self.abstained = _reasons(self._judged)
         return _sight(self._aspect, self._judged)
 
     def keepsake(self) -> Keepsake:
@@ -193,6 +200,7 @@ class DutyRule:
     ) -> None:
         """`judge` gets the duty, the time of the first reading and now, both in device seconds."""
         self.definition, self.trigger = aspect.definition, aspect.trigger
+        self.abstained = ""
         self._aspect, self._plate, self._judge, self._record, self._scale = aspect, plate, judge, record, scale
         self._duty: Duty | None = None
         self._first_s = 0.0
@@ -216,7 +224,9 @@ class DutyRule:
 
     def look(self, window: Window, latest: Mapping[str, float]) -> Sight | None:  # noqa: ARG002 - one protocol
         """What the method says of the duty so far."""
-        return _sight(self._aspect, self._judge(self._duty, self._first_s, self._time_s) if self._duty else [])
+        judged = self._judge(self._duty, self._first_s, self._time_s) if self._duty else []
+        self.abstained = _reasons(judged)
+        return _sight(self._aspect, judged)
 
     def keepsake(self) -> Keepsake:
         """The duty and its times."""
@@ -233,6 +243,12 @@ class DutyRule:
         numbers = dict(kept.numbers)
         self._first_s, self._time_s = numbers.pop("first_s"), numbers.pop("time_s")
         self._duty = Duty.model_validate(numbers)
+
+
+def _reasons(judged: Judged) -> str:
+    """Why nothing is said, where all methods abstain."""
+    reasons = dict.fromkeys(found.abstained for _, found in judged)
+    return "" if "" in reasons else "; ".join(reasons)
 
 
 def _sight(aspect: Aspect, judged: Judged) -> Sight | None:

@@ -8,7 +8,7 @@ from models.features import Cycle, Window
 from models.findings import Fact, Family, Severity
 from models.trend import Keepsake
 
-__all__ = ("ABSENT", "Remembering", "Rule", "Sight")
+__all__ = ("ABSENT", "Abstaining", "Remembering", "Rule", "Sight")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,16 @@ class Rule(Protocol):
 
         Raises BadInput for numbers that no machine shows.
         """
+        ...
+
+
+@runtime_checkable
+class Abstaining(Protocol):
+    """A rule that can say why it says nothing."""
+
+    @property
+    def abstained(self) -> str:
+        """The reason at the last look; empty where the rule could judge."""
         ...
 
 

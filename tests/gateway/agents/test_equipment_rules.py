@@ -11,6 +11,7 @@ import pytest
 
 from drivers.base import Point, Quality
 from drivers.opcua import OpcuaLinkConfig, OpcuaPoint, OpcuaSource
+from drivers.templates import load_template, template_names
 from gateway.agents.equipment_rules import INDICATORS, equipment_rules
 from gateway.agents.hard import HardAgent
 from gateway.agents.sight import Remembering
@@ -211,6 +212,21 @@ def test_wear_that_the_ied_states_comes_first(machine: Make) -> None:
     assert q1.standing["BreakerWear"].finding.method == "ied_contact_wear"
 
 
+def test_a_rule_says_why_it_cannot_judge(machine: Make) -> None:
+    q1 = machine("Breaker", BREAKER_UNITS)
+    q1.show(operation(1))
+    assert q1.agent.abstentions == {
+        "BreakerDrive": "0 records of opening time are too few to compare; "
+        "0 records of closing time are too few to compare; 0 records of charging time are too few to compare; "
+        "0 records of motor energy are too few to compare",
+        "BreakerIdle": "nameplate lacks inactive_days_max",
+        "BreakerWear": "nameplate lacks wear_curve and wear_limit",
+    }
+    settled = machine("Breaker", BREAKER_UNITS, **BREAKER_PLATE)
+    settled.show(operation(1))
+    assert set(settled.agent.abstentions) == {"BreakerDrive"}
+
+
 # -- tap changer
 
 
@@ -327,6 +343,12 @@ def test_memory_of_other_columns_is_left_alone(machine: Make, caplog: Any) -> No
     for day in range(10):
         two.show({"ZBSH.LosFact": 0.4 + day / 1000}, after_s=DAY_S)
     assert two.standing == {}
+
+
+def test_delivered_templates_have_units_that_the_methods_understand() -> None:
+    for name in template_names():
+        for register in load_template(name).registers():
+            assert register.unit in INDICATORS.get(register.indicator, (register.unit,)), (name, register.indicator)
 
 
 def every_rule(asset: Asset) -> dict[str, Any]:
