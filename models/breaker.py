@@ -132,14 +132,16 @@ def wear_verdict(duty: Duty, plate: BreakerPlate) -> Assessment:
         Fact(name="operations recorded", value=duty.recorded, unit="1"),
         Fact(name="operations unread", value=duty.skipped, unit="1"),
     )
-    return Assessment(*_wear_stage(wear), facts, tuple(assumptions))
+    return Assessment(*_wear_stage(wear), facts, tuple(assumptions), text=f"worn {wear:.0f} %")
 
 
 def stated_wear(percent: float) -> Assessment:
     """The same stages for the wear that the IED states itself.  Raises BadInput for what is no wear."""
     if not 0 <= percent <= STATED_MAX_PERCENT:
         raise BadInput(f"breaker: {percent} % is no wear of contacts")
-    return Assessment(*_wear_stage(percent), (Fact(name="wear by the IED", value=percent, unit="%"),))
+    return Assessment(
+        *_wear_stage(percent), (Fact(name="wear by the IED", value=percent, unit="%"),), text=f"worn {percent:.0f} %"
+    )
 
 
 def _wear_stage(percent: float) -> tuple[Severity, str]:
@@ -172,7 +174,8 @@ def drift(
     severity = Severity.NONE
     if abs(found.percent) > limit_percent:
         severity = Severity.CRITICAL if abs(found.percent) > 2 * limit_percent else Severity.WARNING
-    return Assessment(severity, "Drift" if severity else "", facts, assumptions)
+    text = f"{name} {found.value:.4g} {unit}, was {found.reference:.4g}"
+    return Assessment(severity, "Drift" if severity else "", facts, assumptions, text=text)
 
 
 def inactivity(duty: Duty | None, first_seen_s: float, now_s: float, day_s: float, plate: BreakerPlate) -> Assessment:
@@ -186,8 +189,10 @@ def inactivity(duty: Duty | None, first_seen_s: float, now_s: float, day_s: floa
         Fact(name="days without an operation", value=days, unit="d"),
         Fact(name="inactive_days_max", value=plate.inactive_days_max, unit="d"),
     )
-    idle = days > plate.inactive_days_max
-    return Assessment(Severity.ADVISORY if idle else Severity.NONE, "Inactive" if idle else "", facts, assumptions)
+    severity, code = (Severity.ADVISORY, "Inactive") if days > plate.inactive_days_max else (Severity.NONE, "")
+    return Assessment(
+        severity, code, facts, assumptions, text=f"idle {days:.0f} d, limit {plate.inactive_days_max:.0f}"
+    )
 
 
 def motor_energy_j(voltage_v: float, current_a: float, duration_s: float) -> float:

@@ -51,7 +51,8 @@ def drive(name: str, unit: str, records: Sequence[float], plate: TapChangerPlate
         Fact(name=f"{name}, scatter", value=sigma, unit=unit),
     )
     out = abs(newest - base) > SIGMAS * sigma and abs(percent) > least
-    return Assessment(Severity.WARNING if out else Severity.NONE, "Drift" if out else "", facts, assumptions)
+    severity, code = (Severity.WARNING, "Drift") if out else (Severity.NONE, "")
+    return Assessment(severity, code, facts, assumptions, text=f"{name} {newest:.4g} {unit}, was {base:.4g}")
 
 
 def warmer_than_tank(differences_k: Sequence[float], plate: TapChangerPlate) -> Assessment:
@@ -77,7 +78,7 @@ def abrasion(percent: float, plate: TapChangerPlate) -> Assessment:
     """`ContactsWorn` WARNING at the owner's limit, `ContactsWearing` ADVISORY at 90 % of it; abstains without one."""
     if not 0 <= percent <= 200:  # noqa: PLR2004 - monitors count on beyond the end of life
         raise BadInput(f"tap changer: {percent} % is no wear of contacts")
-    return _against(percent, plate.abrasion_limit_percent, "abrasion_limit_percent", "wear of contacts", "%")
+    return _against(percent, plate.abrasion_limit_percent, "abrasion_limit_percent", "wear %", "%")
 
 
 def operations(counted: float, plate: TapChangerPlate) -> Assessment:
@@ -85,14 +86,15 @@ def operations(counted: float, plate: TapChangerPlate) -> Assessment:
     if counted < 0:
         raise BadInput(f"tap changer: {counted} operations")
     limit = plate.operations_between_overhauls
-    return _against(counted, limit, "operations_between_overhauls", "operations since overhaul", "1")
+    return _against(counted, limit, "operations_between_overhauls", "operations", "1")
 
 
 def _against(value: float, limit: float | None, key: str, words: str, unit: str) -> Assessment:
     if limit is None:
         return Assessment(Severity.NONE, abstained=f"nameplate lacks {key}; limits differ from maker to maker")
     facts = (Fact(name=words, value=value, unit=unit), Fact(name=key, value=limit, unit=unit))
+    text = f"{words} {value:.0f}, limit {limit:.0f}"
     if value >= limit:
-        return Assessment(Severity.WARNING, "ContactsWorn", facts)
-    near = value >= NEARLY * limit
-    return Assessment(Severity.ADVISORY if near else Severity.NONE, "ContactsWearing" if near else "", facts)
+        return Assessment(Severity.WARNING, "ContactsWorn", facts, text=text)
+    severity, code = (Severity.ADVISORY, "ContactsWearing") if value >= NEARLY * limit else (Severity.NONE, "")
+    return Assessment(severity, code, facts, text=text)

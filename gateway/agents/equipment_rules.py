@@ -291,7 +291,7 @@ def _relative(rows: Sequence[tuple[float, ...]], bases: Sequence[str]) -> Judged
         days = [bushing.relative(row[first : first + len(PHASES)]) for row in rows]
         for index, phase in enumerate(PHASES):
             own_days = [day[index] for day in days]
-            words = f"{'C1' if base == 'ZBSH.C1' else 'tan delta'} of {phase} over the others"
+            words = f"{'C1' if base == 'ZBSH.C1' else 'tan delta'} ratio of {phase}"
             if base == "ZBSH.C1":
                 judged.append(("ZBSH.React", bushing.capacitance(own_days, None, words, "1")))
             else:

@@ -187,7 +187,7 @@ def test_a_drive_that_slows_is_seen_in_its_records(machine: Make) -> None:
     assert finding is not None
     assert (finding.code, finding.indicator) == ("Drift", "SOPM.EnAlm")
     assert q1.facts("BreakerDrive")["charging time, change"] == pytest.approx(25)
-    assert q1.standing["BreakerDrive"].value == "charging time 15 s, reference 12 s"
+    assert q1.standing["BreakerDrive"].value == "charging time 15 s, was 12"
 
 
 def test_a_breaker_that_does_not_move_is_named(machine: Make) -> None:
