@@ -66,7 +66,7 @@ def test_a_long_series_is_thinned():
     times = [60.0 * minute for minute in range(5000)]
     found = slope(times, [6.0 - 1e-6 * time for time in times])
     assert found is not None
-    assert (found.points, found.per_s) == (200, pytest.approx(-1e-6))
+    assert (found.points, found.per_s) == (120, pytest.approx(-1e-6))
 
 
 def test_no_pair_is_formed_across_a_break():
