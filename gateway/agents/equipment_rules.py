@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from math import degrees, isfinite, nan, radians
 from statistics import fmean
 
@@ -161,20 +162,22 @@ def _breaker(plate: Nameplate, units: Mapping[str, str], scale: float) -> list[R
         def worn(duty: breaker.Duty, first_s: float, now_s: float) -> Judged:  # noqa: ARG001 - one shape for both
             return [("SCBR.AbrPrt", breaker.wear_verdict(duty, own))]
 
-        rules.append(DutyRule(aspect, own, worn, scale, lambda latest: _record(latest, factor)))
+        record = partial(_record, factor)
+        rules.append(DutyRule(aspect, own, worn, scale, record, counter=BREAKER_COUNTER))
 
     def idle(duty: breaker.Duty, first_s: float, now_s: float) -> Judged:
         return [(BREAKER_COUNTER, breaker.inactivity(duty, first_s, now_s, DAY_S, own))]
 
-    aspect = Aspect("BreakerIdle", BREAKER_COUNTER, "days_without_operation", Family.MECHANISM)
-    rules.append(DutyRule(aspect, own, idle, scale))
+    moving = next((name for name in (P20, DENSITY, PRESSURE) if name in units), BREAKER_COUNTER)
+    aspect = Aspect("BreakerIdle", moving, "days_without_operation", Family.MECHANISM)
+    rules.append(DutyRule(aspect, own, idle, scale, counter=BREAKER_COUNTER))
     if any(name in units for name in DRIVE_COLUMNS):
         aspect = Aspect("BreakerDrive", BREAKER_COUNTER, "operation_records", Family.MECHANISM)
         rules.append(RecordRule(aspect, DRIVE_COLUMNS, _drive_record, lambda records: _drive(records, own), rises=True))
     return rules
 
 
-def _record(latest: Mapping[str, float], factor: float) -> tuple[float | None, float | None]:
+def _record(factor: float, latest: Mapping[str, float]) -> tuple[float | None, float | None]:
     current = latest.get("SCBR.SwA")
     return None if current is None else current * factor, latest.get("SCBR.ArcTm")
 

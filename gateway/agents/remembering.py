@@ -197,11 +197,17 @@ class DutyRule:
         judge: Callable[[Duty, float, float], Judged],
         scale: float,
         record: Callable[[Mapping[str, float]], tuple[float | None, float | None]] = lambda _: (None, None),
+        *,
+        counter: str,
     ) -> None:
-        """`judge` gets the duty, the time of the first reading and now, both in device seconds."""
+        """`judge` gets the duty, the time of the first reading and now, both in device seconds.
+
+        `counter` need not be the trigger: a counter that stands may bring no device cycle for years.
+        """
         self.definition, self.trigger = aspect.definition, aspect.trigger
         self.abstained = ""
-        self._aspect, self._plate, self._judge, self._record, self._scale = aspect, plate, judge, record, scale
+        self._aspect, self._plate, self._scale, self._counter = aspect, plate, scale, counter
+        self._judge, self._record = judge, record
         self._duty: Duty | None = None
         self._first_s = 0.0
         self._time_s = float("-inf")
@@ -209,17 +215,18 @@ class DutyRule:
     def take(self, cycle: Cycle, latest: Mapping[str, float]) -> bool:
         """Reckon with the counter of this cycle and the record that stands beside it."""
         time_s = cycle.time.timestamp() * self._scale
-        if time_s <= self._time_s:
+        shown = latest.get(self._counter)
+        if time_s <= self._time_s or shown is None:
             return False
         self._time_s = time_s
         if self._duty is None:
             self._first_s = time_s
         before = self._duty
+        counter = max(0, int(shown))
         try:
-            counter = int(cycle.values[self.trigger])
             self._duty, _ = after_reading(before, counter, time_s, *self._record(latest), self._plate)
         except BadInput:  # the counter moved with a record that no breaker makes: the operation counts, its wear not
-            self._duty, _ = after_reading(before, max(0, counter), time_s, None, None, self._plate)
+            self._duty, _ = after_reading(before, counter, time_s, None, None, self._plate)
         return self._duty != before
 
     def look(self, window: Window, latest: Mapping[str, float]) -> Sight | None:  # noqa: ARG002 - one protocol

@@ -35,7 +35,7 @@ class Machine:
             Point(id=f"{asset.id}/{name}", unit=unit, group=name if apart else "g", update_interval_s=HOUR_S)
             for name, unit in units.items()
         ]
-        self._asset, self._clock, self._sample = asset, clock, sample
+        self._asset, self.clock, self._sample = asset, clock, sample
         self.kept: dict[str, Keepsake] = {}
         self.standing: dict[str, Judgement] = {}
         self.samples: list[Any] = []
@@ -43,14 +43,24 @@ class Machine:
 
     def restart(self) -> None:
         """A process of the gateway ends and another begins: what it knows is what was journalled, and the last day."""
-        self.agent = HardAgent(self._asset, self.points, self._clock, clear_after_cycles=2)
+        self.agent = HardAgent(self._asset, self.points, self.clock, clear_after_cycles=2)
         self.agent.recall(self.kept)
-        day_ago = self._clock.now() - timedelta(seconds=DAY_S)
+        day_ago = self.clock.now() - timedelta(seconds=DAY_S)
         self.agent.warm([sample for sample in self.samples if sample.received_time >= day_ago])
 
-    def show(self, values: Mapping[str, Any], *, after_s: float = HOUR_S, quality: Quality = Quality.GOOD) -> None:
-        self._clock.advance(after_s)
-        samples = [self._sample(f"{self._asset.id}/{name}", value, quality) for name, value in values.items()]
+    def show(
+        self,
+        values: Mapping[str, Any],
+        *,
+        after_s: float = HOUR_S,
+        quality: Quality = Quality.GOOD,
+        stamps: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.clock.advance(after_s)
+        samples = [
+            self._sample(f"{self._asset.id}/{name}", value, quality, source_time=(stamps or {}).get(name))
+            for name, value in values.items()
+        ]
         self.samples += samples
         for judgement in self.agent.observe(samples):
             if judgement.finding is None:
@@ -203,6 +213,15 @@ def test_a_breaker_that_does_not_move_is_named(machine: Make) -> None:
     for _ in range(2):
         q1.show(operation(6))
     assert q1.code("BreakerIdle") == ""
+
+
+def test_a_counter_that_its_server_stamped_once_is_idle_all_the_same(machine: Make) -> None:
+    """The counter brings no device cycle any more; the gas sensor's do."""
+    q1 = machine("Breaker", {"XCBR.OpCnt": "1", "SIMG.Pres20": "bara"}, apart=True, **BREAKER_PLATE)
+    stamp = q1.clock.now()
+    for day in range(33):
+        q1.show({"XCBR.OpCnt": 4, "SIMG.Pres20": 6.0 + day / 1000}, after_s=DAY_S, stamps={"XCBR.OpCnt": stamp})
+    assert q1.code("BreakerIdle") == "Inactive"
 
 
 def test_wear_that_the_ied_states_comes_first(machine: Make) -> None:
