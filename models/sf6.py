@@ -240,7 +240,7 @@ def leak_verdict(found: Leak | str, nameplate: Nameplate) -> Assessment:
     assumptions: tuple[str, ...] = (
         () if found.at_degc is not None else ("gas temperature unknown: all temperatures taken for like",)
     )
-    nearest_days = float("inf")
+    days: list[float] = []
     for name, limit in (("alarm", nameplate.sf6_alarm_bara), ("lock-out", nameplate.sf6_lockout_bara)):
         if limit is None:
             assumptions += (f"sf6_{name.replace('-', '')}_bara unknown: no time to it",)
@@ -253,19 +253,20 @@ def leak_verdict(found: Leak | str, nameplate: Nameplate) -> Assessment:
                 for word, time in zip(words, times, strict=True)
                 if time is not None
             ]
-            nearest_days = min(nearest_days, times[0] / DAY_S)
+            days.append(times[0] / DAY_S)
     allowed = nameplate.sf6_leak_percent_per_year
     if allowed is None:
         assumptions += ("sf6_leak_percent_per_year unknown: only the time to a threshold counts",)
     severity = Severity.NONE
     if found.low_percent_per_year > 0:
+        nearest_days = min(days, default=float("inf"))
         if nearest_days <= SOON_DAYS:
             severity = Severity.WARNING
         elif nearest_days <= WATCHED_DAYS or (allowed is not None and found.low_percent_per_year > allowed):
             severity = Severity.ADVISORY
     text = f"{found.percent_per_year:.1f} %/a"
-    if nearest_days < float("inf"):
-        text += f", next stage in {nearest_days:.0f} d"
+    if ahead := [time for time in days if time > 0]:
+        text += f", next stage in {min(ahead):.0f} d"
     return Assessment(severity, "GasLeak" if severity else "", tuple(facts), assumptions, text=text)
 
 

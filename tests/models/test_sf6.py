@@ -194,6 +194,13 @@ def test_a_steady_leak_has_its_rate_and_its_times():
     assert facts["time to alarm, at least"] <= facts["time to alarm"] <= facts["time to alarm, at most"]
 
 
+def test_below_the_alarm_stage_the_next_one_is_the_lock_out():
+    found = leak(quarters(20, lambda day: 5.7 - 0.01 * day))
+    verdict = leak_verdict(found, BREAKER)
+    assert {fact.name: fact.value for fact in verdict.facts}["time to alarm"] == 0
+    assert verdict.text.endswith(f"next stage in {(5.7 - 0.1975 - 5.3) / 0.01:.0f} d")
+
+
 def test_noise_around_a_tight_vessel_is_no_leak():
     random = Random(7)
     verdicts = []
