@@ -54,6 +54,7 @@ LIKE_K = 3.0  # samples within this of each other were taken at like temperature
 LEAK_DAYS_MIN = 3.0  # device days between first and last sample: sun on a sensor has the period of a day
 TOP_UP_SHARE = 0.005  # of the level: no tight or leaking vessel gains this between two samples at like temperature
 SOON_DAYS, WATCHED_DAYS = 30.0, 180.0  # time to the alarm stage: plan a refill now, or at the next visit
+HORIZON = 10  # times the span of the samples: a trend of three days tells nothing of half a year
 DAY_S, YEAR_DAYS = 86_400.0, 365.25
 
 _UNITS = {  # unit → (factor to bar, is gauge)
@@ -82,6 +83,7 @@ class Leak:
     trend: Slope  # of the pressure at 20 °C, bara and device seconds
     at_degc: float | None
     top_ups: int
+    span_days: float
 
 
 def pressure_bara(density: float, temperature_degc: float) -> float:
@@ -220,13 +222,15 @@ def leak(rows: Sequence[tuple[float, ...]]) -> Leak | str:
     stiffness = (pressure_bara(density * 1.001, REFERENCE_DEGC) - trend.level) / (0.001 * density)  # bar per kg/m³
     percent = -100 * DAY_S * YEAR_DAYS / (stiffness * density)
     low, high = trend.high_per_s * percent, trend.low_per_s * percent
-    return Leak(trend.per_s * percent, low, high, trend, at_degc, segments[-1])
+    span_days = (like[-1][0] - like[0][0]) / DAY_S
+    return Leak(trend.per_s * percent, low, high, trend, at_degc, segments[-1], span_days)
 
 
 def leak_verdict(found: Leak | str, nameplate: Nameplate) -> Assessment:
     """`GasLeak` where the whole interval is a loss and a threshold is near, or the loss above what the owner allows.
 
-    WARNING within 30 days of the alarm stage, ADVISORY within 180 or above `sf6_leak_percent_per_year`.
+    WARNING within 30 days of the alarm stage; ADVISORY within 180, as far as the samples' span carries, or above
+    `sf6_leak_percent_per_year`.
     """
     if isinstance(found, str):
         return Assessment(Severity.NONE, abstained=found)
@@ -262,7 +266,9 @@ def leak_verdict(found: Leak | str, nameplate: Nameplate) -> Assessment:
         nearest_days = min(days, default=float("inf"))
         if nearest_days <= SOON_DAYS:
             severity = Severity.WARNING
-        elif nearest_days <= WATCHED_DAYS or (allowed is not None and found.low_percent_per_year > allowed):
+        elif nearest_days <= min(WATCHED_DAYS, HORIZON * found.span_days) or (
+            allowed is not None and found.low_percent_per_year > allowed
+        ):
             severity = Severity.ADVISORY
     text = f"{found.percent_per_year:.1f} %/a"
     if ahead := [time for time in days if time > 0]:
