@@ -208,7 +208,7 @@ def test_noise_around_a_tight_vessel_is_no_leak():
         found = leak(quarters(4 if number % 2 else 30, lambda _: 6.2 + random.gauss(0, 0.01)))
         assert isinstance(found, Leak)
         verdicts.append(bool(leak_verdict(found, BREAKER).severity))
-    assert sum(verdicts) <= 2  # of 80, at ten times the scatter of a good sensor: four days are little
+    assert sum(verdicts) <= 2  # of 80: half of them are four days of much scatter
 
 
 def test_the_interval_holds_the_true_rate():
