@@ -5,7 +5,7 @@ investigations into journal entries (the alarm's new state and its message, to b
 sends anything itself.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -14,7 +14,8 @@ from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import Field
 
-from drivers.base import Clock, Frozen, Message, Name
+from drivers.base import Clock, Frozen, Message
+from gateway.equipment_alarms import EQUIPMENT, AlarmDefinition
 from models.asset import Asset
 from models.findings import Diagnosis, Family, Finding, Severity, Verdict
 
@@ -61,20 +62,10 @@ class Stage(StrEnum):
     VERDICT = "verdict"
 
 
-class AlarmDefinition(Frozen):
-    """One line of the master alarm list: without cause, consequence and response it would be an event."""
-
-    name: Name
-    what: str
-    cause: str
-    consequence: str
-    response: str
-    time_to_respond_h: dict[Severity, float]
-
-
 DEFINITIONS = {
     definition.name: definition
     for definition in (
+        *EQUIPMENT,
         AlarmDefinition(
             name="DgaFault",
             what="DGA",
@@ -193,12 +184,22 @@ class Revision:
 class AlarmBook:
     """Standing alarms by (asset, definition); one place decides what a new measurement or answer changes."""
 
-    def __init__(self, gateway_id: str, site: str, assets: Iterable[Asset], clock: Clock, *, simulated: bool) -> None:
+    def __init__(
+        self,
+        gateway_id: str,
+        site: str,
+        assets: Iterable[Asset],
+        clock: Clock,
+        *,
+        simulated: bool,
+        risk: Mapping[str, float] | None = None,
+    ) -> None:
         self._gateway_id = gateway_id
         self._site = site
         self._assets = {asset.id: asset for asset in assets}
         self._clock = clock
         self._simulated = simulated
+        self._risk = risk or {}  # asset id → orders alarms of one severity, and never changes a severity
         self._latest: dict[str, Alarm] = {}  # alarm_id → latest revision of every standing or recent alarm
         self._standing: dict[tuple[str, str], str] = {}  # (asset, definition) → alarm_id
         self._turning: dict[str, tuple[Family, int]] = {}  # alarm id → other family seen, for how many measurements
@@ -212,9 +213,12 @@ class AlarmBook:
                 self._keep(alarm)
 
     def standing(self) -> list[Alarm]:
-        """Alarms that are active, the most severe first."""
+        """Alarms that are active, the most severe first, of one severity the asset with the highest risk."""
         alarms = [self._latest[alarm_id] for alarm_id in self._standing.values()]
-        return sorted(alarms, key=lambda alarm: (-alarm.severity, alarm.event_time, alarm.alarm_id))
+        return sorted(alarms, key=self._urgency)
+
+    def _urgency(self, alarm: Alarm) -> tuple[float, float, datetime, str]:
+        return -alarm.severity, -self._risk.get(alarm.asset_id, 0.0), alarm.event_time, alarm.alarm_id
 
     def get(self, alarm_id: str) -> Alarm | None:
         """The latest revision of an alarm."""

@@ -6,7 +6,7 @@ Polling starts before the journal is open: what it brings waits in `Intake`, bou
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -35,16 +35,18 @@ from gateway.memory import known_causes, open_graph
 from gateway.plant_clock import PlantClock
 from gateway.poller import Poller
 from gateway.publisher import Publisher, status_message
-from gateway.reflex import Reflex
+from gateway.reflex import KEPT, Reflex
 from gateway.rescue_alarm import rescue_judgements
 from gateway.supervisor import Backoff, Child, first_leaf, supervise
 from gateway.verdicts import Verdicts
 from gateway.views import Views
 from gateway.watchdog import Heartbeats, notify
 from journal import Journal
-from journal.engine import Engine, StepObserver, decode
+from journal.engine import Engine, StepObserver, Undecodable, decode
 from models.core import Core
+from models.failure_risk import rank_risk
 from models.findings import Finding
+from models.trend import Keepsake
 
 if TYPE_CHECKING:  # its onnxruntime costs 30 MB, which a gateway without anomaly models need not have
     from models.anomaly import AnomalyModel
@@ -123,9 +125,12 @@ class _Daemon:
             core = Core(config.core)
             stack.push_async_callback(core.close)
             await core.start()
-            book = AlarmBook(config.gateway.id, config.gateway.site, config.asset, clock, simulated=self._simulated)
-            kept = await journal.store.latest("alarm", depth=ALARM_DEPTH)
-            book.restore([decode(record.payload, Alarm) for record in kept])
+            risk = {row.asset_id: row.risk for row in rank_risk(config.asset, config.edge)}
+            book = AlarmBook(
+                config.gateway.id, config.gateway.site, config.asset, clock, simulated=self._simulated, risk=risk
+            )
+            alarms = await journal.store.latest("alarm", depth=ALARM_DEPTH)
+            book.restore([decode(record.payload, Alarm) for record in alarms])
             soft = SoftAgent(
                 config.gateway.id,
                 config.asset,
@@ -156,7 +161,7 @@ class _Daemon:
             engine.register_queues(INVESTIGATIONS)
             desk.engine = engine
             stack.push_async_callback(engine.close)
-            hard = self._hard_agents(journal, book)
+            hard = self._hard_agents(journal, book, await _kept(journal))
             wave = WaveAgent(config.edge, self._boost)
             points = [point for poller in self._pollers for point in poller.source.points]
             by_exception = ByException(points, LONGEST_SILENCE_S / config.gateway.time_factor)
@@ -237,7 +242,7 @@ class _Daemon:
                 notify(f"WATCHDOG=1\nSTATUS={connected}/{len(self._pollers)} links up, {waiting} messages waiting")
             await asyncio.sleep(WATCHDOG_FEED_S)
 
-    def _hard_agents(self, journal: Journal, book: AlarmBook) -> dict[str, HardAgent]:
+    def _hard_agents(self, journal: Journal, book: AlarmBook, kept: Mapping[str, Keepsake]) -> dict[str, HardAgent]:
         config = self._config
         models = _anomaly_models(config)
         points = [point for poller in self._pollers for point in poller.source.points]
@@ -253,6 +258,7 @@ class _Daemon:
                 clear_after_cycles=config.alarm.clear_after_cycles,
                 lost_delay_s=config.alarm.measurement_lost_delay_s,
             )
+            agent.recall(kept)
             since = self._clock.now() - timedelta(seconds=WARM_UP_S / config.gateway.time_factor)
             agent.warm(journal.samples.recent([point.id for point in own], since))
             agent.continue_alarms(alarm.definition for alarm in book.standing() if alarm.asset_id == asset.id)
@@ -317,6 +323,17 @@ async def _admitted_findings(journal: Journal) -> list[Finding]:
     admitted = {record.key for record in decisions if record.name == "admit"}
     findings = await journal.store.latest("finding", limit=FINDINGS_MAX)
     return [decode(record.payload, Finding) for record in findings if record.key in admitted]
+
+
+async def _kept(journal: Journal) -> dict[str, Keepsake]:
+    """What rules remember; of another version's, which does not fit, the rule begins anew."""
+    kept = {}
+    for record in await journal.store.latest(KEPT):
+        try:
+            kept[record.key] = decode(record.payload, Keepsake)
+        except Undecodable as err:
+            log.warning("%s: what was remembered cannot be read: %s", record.key, err)
+    return kept
 
 
 async def _incidents(journal: Journal) -> Sequence[Incident]:

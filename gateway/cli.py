@@ -18,6 +18,7 @@ from gateway.cli_journal import journal_app
 from gateway.cli_metrics import register_metrics
 from gateway.cli_plan import register_plan
 from gateway.cli_print import DEFAULT_CONFIG, ConfigOption, JsonOption, ask, print_json, print_table
+from gateway.cli_risk import register_risk
 from gateway.cli_runs import runs_app
 from gateway.cli_trust import trust_app
 from gateway.config import Config, load
@@ -35,6 +36,7 @@ train_app = typer.Typer(help="Fit models on this box.", no_args_is_help=True)
 register_plan(app)
 register_browse(app)
 register_metrics(app)
+register_risk(app)
 app.add_typer(runs_app, name="runs")
 app.add_typer(journal_app, name="journal")
 app.add_typer(trust_app, name="trust")
@@ -103,7 +105,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
         print_json(answer)
         return
     print_table("links", answer["links"], list(answer["links"][0]))
-    for key in ("points_by_quality", "thermal", "alarms_standing", "outbox", "journal", "clock", "core"):
+    for key in ("points_by_quality", "thermal", "abstaining", "alarms_standing", "outbox", "journal", "clock", "core"):
         print(f"{key.replace('_', ' ')}: {answer[key]}")
 
 

@@ -19,6 +19,7 @@ from drivers.modbus_link import ModbusLinkConfig, link_conflicts
 from drivers.mqtt import MqttConfig
 from drivers.opcua import OpcuaLinkConfig
 from drivers.templates import load_template
+from gateway.agents.equipment_rules import INDICATORS
 from gateway.control import SOCKET_NAME
 from models.asset import Asset
 from models.core import CoreConfig
@@ -180,6 +181,7 @@ def parse(raw: Mapping[str, Any], origin: str) -> Config:
     else:
         errors += _points_read_twice(config)
         errors += agreement_errors(config.agreement, {p: unit for link in config.link for p, unit in _points(link)})
+        errors += _units_not_understood(config)
     if errors or config is None:
         lines = "\n".join(f"  {origin}: {line}" for line in errors)
         raise Misconfigured(f"{len(errors)} error(s) in the configuration:\n{lines}")
@@ -263,6 +265,17 @@ def _points_read_twice(config: Config) -> Iterator[str]:
             if point in source_of:
                 yield f"link.{number}: {point} is read by link {source_of[point]!r} already; leave one of them out"
             source_of.setdefault(point, link.name)
+
+
+def _units_not_understood(config: Config) -> Iterator[str]:
+    """A pressure in `bar` could be absolute or gauge: no method would use it, and nobody would notice."""
+    for number, link in enumerate(config.link):
+        if isinstance(link, OpcuaLinkConfig):
+            for index, point in enumerate(link.points):
+                units = INDICATORS.get(point.indicator, (point.unit,))
+                if point.unit not in units:
+                    key = f"link.{number}.points.{index}.unit"
+                    yield f"{key}: {point.indicator} is in {' or '.join(units)} (found {point.unit!r})"
 
 
 def _points(link: Link) -> Iterator[tuple[str, str]]:

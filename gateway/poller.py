@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from drivers.base import Clock, Measured, Point, Quality, Sample, Source
 from drivers.errors import Refused, Transient
 from drivers.judge import Judge
+from drivers.stamps import Stamps
 from gateway.supervisor import Backoff, heed_cancellation
 from gateway.watchdog import Heartbeats
 
@@ -66,9 +67,11 @@ class Poller:
     _connects_ns: deque[int] = field(default_factory=lambda: deque(maxlen=CONNECTS_PER_MINUTE_MAX))
     _losses_ns: deque[int] = field(default_factory=lambda: deque(maxlen=LOSSES_MAX))
     _boost_until_ns: int = 0
+    _stamps: Stamps = field(init=False)
     _judge: Judge = field(init=False)
 
     def __post_init__(self) -> None:
+        self._stamps = Stamps(self.source.points)
         self._judge = Judge(self.source.points)
 
     def metrics(self) -> dict[str, float]:
@@ -143,7 +146,7 @@ class Poller:
             samples = await self.source.read()
             heed_cancellation()
             self.stats.last_read_s = loop.time() - asked_s
-            self._accept(self._judge(samples))
+            self._accept(self._judge(self._stamps(samples)))
             if samples and loop.time() - began_s >= STABLE_S:
                 self.backoff.reset()
             period_s = self._period_now_s()

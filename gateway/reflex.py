@@ -26,10 +26,11 @@ from models.asset import Asset
 from models.findings import Family, Finding
 from models.memory_gate import GateDecision
 
-__all__ = ("Reflex",)
+__all__ = ("KEPT", "Reflex")
 
 log = logging.getLogger(__name__)
 
+KEPT = "rule.kept"  # journal kind of what rules remember; the newest per key counts
 UNITS_MAX = 10_000  # judgements waiting for the disk; a full queue means a dead disk, and is counted
 BATCH_UNITS_MAX = 32  # units in one commit: with their findings and exposures they stay below what an append may carry
 COMMIT_RETRY_S = 1.0
@@ -83,6 +84,13 @@ class Reflex:
         for asset_id, members in by_asset.items():
             for judgement in self._hard[asset_id].observe(members, self._store):
                 self._weigh(judgement)
+            self._keep(self._hard[asset_id])
+
+    def _keep(self, agent: HardAgent) -> None:
+        """Journal what the agent's rules have learnt: days and operations, not polls."""
+        kept = [Entry(kind=KEPT, key=key, payload=encode(keepsake)) for key, keepsake in agent.keepsakes()]
+        if kept:
+            self._put(_Unit(entries=kept))
 
     def _store(self, samples: Sequence[Sample]) -> None:
         self._journal.samples.add(self._by_exception(samples))
@@ -102,6 +110,10 @@ class Reflex:
             }
             for asset_id, twin in twins.items()
         }
+
+    def abstentions(self) -> dict[str, dict[str, str]]:
+        """Which rules cannot judge, and why, by asset and definition."""
+        return {asset_id: agent.abstentions for asset_id, agent in self._hard.items() if agent.abstentions}
 
     def measurements(self) -> dict[str, int]:
         """Device cycles seen, by asset and group."""

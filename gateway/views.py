@@ -93,6 +93,7 @@ class Views:
             "points_by_quality": qualities,
             "measurements": self._reflex.measurements(),
             "thermal": self._reflex.thermal(),
+            "abstaining": self._reflex.abstentions(),
             "alarms_standing": len(self._desk.book.standing()),
             "outbox": self._outbox_counters(),
             "journal": {

@@ -27,6 +27,7 @@ GAS_ALARM_SHARE, GAS_LOCKOUT_SHARE = 0.9, 5 / 6  # of the filling pressure; writ
 TOP_OIL_LIMIT_DEGC, HOT_SPOT_LIMIT_DEGC = 105.0, 120.0  # IEC 60076-7, normal cyclic loading
 MARGIN_K = 2.0  # this near to a limit, either answer is right
 MARGIN_BARA = 0.02
+TIGHT_SHARE = 0.999  # of the filling pressure; below it gas has gone
 SHOWN_KEPT = 20_000  # values per point; at a value a second, hours
 LOST = "MeasurementLost"
 
@@ -167,6 +168,8 @@ class Truth:
             self._note(f"{asset}/{indicator}", shown, at_s)
         if "pressure_20" in cycle.channels:
             fill = next(b.fill_bara for b in self.scenario.breakers if b.id == asset)
+            if cycle.channels["pressure_20"] < TIGHT_SHARE * fill:
+                self.near.setdefault((asset, "GasLeak"), at_s)  # days of samples decide when it can be told
             self._over(
                 asset, "GasDensityLow", GAS_ALARM_SHARE * fill - cycle.channels["pressure_20"], MARGIN_BARA, at_s
             )

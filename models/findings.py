@@ -67,6 +67,10 @@ class Family(StrEnum):
     LOSS_OF_GAS = "loss_of_gas"  # SF6
     ANOMALY = "anomaly"  # a statistical model sees something that no rule names
     OVERHEATING = "overheating"  # hot spot or top oil over its limit
+    CONTACT_WEAR = "contact_wear"  # breaker or tap changer
+    MECHANISM = "mechanism"  # drive of a breaker or tap changer
+    BUSHING = "bushing"  # its condenser core
+    DC_SUPPLY = "dc_supply"  # station battery
     SENSOR = "sensor"  # the measurement is gone, not the machine
 
 

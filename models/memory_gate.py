@@ -31,6 +31,10 @@ TYPE_PRIOR = {
     Family.LOSS_OF_GAS: 0.9,
     Family.ANOMALY: 0.4,  # a statistical model raises most nuisances
     Family.OVERHEATING: 0.7,
+    Family.CONTACT_WEAR: 0.8,
+    Family.MECHANISM: 0.8,
+    Family.BUSHING: 0.8,
+    Family.DC_SUPPLY: 0.7,
     Family.SENSOR: 0.3,  # says something of the instrument, nothing of the machine
 }
 NEIGHBOUR_GOAL = 0.5  # an asset next to a watched one

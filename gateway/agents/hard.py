@@ -5,7 +5,7 @@ counts cycles.  BAD, STALE and UNCERTAIN samples never reach a rule.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeAlias
@@ -13,12 +13,14 @@ from uuid import NAMESPACE_URL, uuid5
 
 from drivers.base import Clock, Point, Quality, Sample
 from drivers.errors import BadInput
-from gateway.agents.rules import HOT_SPOT_CALCULATED, LOAD, TOP_OIL, Rule, Sight, rules_for
+from gateway.agents.rules import HOT_SPOT_CALCULATED, LOAD, TOP_OIL, rules_for
+from gateway.agents.sight import Abstaining, Remembering, Rule, Sight
 from gateway.agents.twin import ThermalTwin
 from gateway.alarms import Judgement, TimeSource
 from models.asset import Asset
 from models.features import Cycle, CycleDetector, Window, measured_value
 from models.findings import EvidenceSample, Fact, Family, Finding, Severity
+from models.trend import Keepsake
 
 if TYPE_CHECKING:  # its onnxruntime costs 30 MB, which a gateway without anomaly models need not have
     from models.anomaly import AnomalyModel
@@ -97,7 +99,14 @@ class HardAgent:
         self._lost_stands = False  # the alarm MeasurementLost, of all groups together
         indicators = [point.indicator for point in self._points.values()]
         self.twin = _twin_of(asset, indicators, time_factor)
-        self._watches = [_Watch(rule) for rule in rules_for(asset, indicators, model, DAY / time_factor)]
+        units = {point.indicator: point.unit for point in self._points.values()}
+        self._watches = [_Watch(rule) for rule in rules_for(asset, indicators, model, DAY / time_factor, units)]
+        self._remembering = {
+            f"{asset.id}/{watch.rule.definition}": watch.rule
+            for watch in self._watches
+            if isinstance(watch.rule, Remembering)
+        }
+        self._learnt: set[str] = set()
 
     @property
     def qualities(self) -> dict[str, Quality]:
@@ -108,6 +117,23 @@ class HardAgent:
     def cycle_counts(self) -> dict[str, int]:
         """Measurements seen, by group."""
         return {name: group.window.count for name, group in self._groups.items()}
+
+    @property
+    def abstentions(self) -> dict[str, str]:
+        """Why rules could not judge the newest measurement, by definition."""
+        rules = [watch.rule for watch in self._watches]
+        return {rule.definition: rule.abstained for rule in rules if isinstance(rule, Abstaining) and rule.abstained}
+
+    def recall(self, kept: Mapping[str, Keepsake]) -> None:
+        """At boot, before `warm`: give the rules back what they kept; what fits no rule of today is left."""
+        for key, rule in self._remembering.items():
+            if key in kept:
+                rule.recall(kept[key])
+
+    def keepsakes(self) -> list[tuple[str, Keepsake]]:
+        """What rules have learnt since the last call and must not forget, by key; to be journalled."""
+        learnt, self._learnt = self._learnt, set()
+        return [(key, self._remembering[key].keepsake()) for key in sorted(learnt)]
 
     def warm(self, samples: Sequence[Sample]) -> None:
         """Rebuild windows at boot from samples that were kept; judges nothing."""
@@ -165,7 +191,13 @@ class HardAgent:
                 group.window.add(cycle)
                 cycles.append((group, cycle))
                 self._calculate(cycle)
+                self._learn(cycle)
         return cycles
+
+    def _learn(self, cycle: Cycle) -> None:
+        for key, rule in self._remembering.items():
+            if rule.trigger in cycle.values and rule.take(cycle, self._latest):
+                self._learnt.add(key)
 
     def _calculate(self, cycle: Cycle) -> None:
         """Values that no sensor shows, from those of this cycle."""

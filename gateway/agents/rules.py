@@ -2,14 +2,16 @@
 
 Each rule looks at the device cycles of one group of points and answers with a `Sight`: the condition is there
 (severity above NONE), is absent (NONE), or cannot be judged from what is known (None), in which case nothing
-changes.  Rules hold no state of their own.
+changes.  These rules hold no state of their own; those of `equipment_rules` remember what a window cannot hold.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from gateway.agents.equipment_rules import equipment_rules
+from gateway.agents.sight import ABSENT, Rule, Sight
 from models.asset import Asset, Nameplate
 from models.dga.consensus import diagnose
 from models.features import Window, reliable_gases
@@ -40,50 +42,6 @@ INDICATOR_OF = {  # feature of an anomaly model → indicator that feeds it
     "co_ul_l": "SIML.COppm",
     "co2_ul_l": "SIML.CO2ppm",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
-    """What a rule sees in the latest measurement."""
-
-    severity: Severity
-    indicator: str = ""
-    method: str = ""
-    code: str = ""
-    family: Family = Family.NONE
-    confidence: float = 0.0
-    facts: tuple[Fact, ...] = ()
-    assumptions: tuple[str, ...] = ()
-    value: str = ""  # for the alarm text
-
-
-ABSENT = Sight(severity=Severity.NONE)
-
-
-class Rule(Protocol):
-    """One alarm definition's condition."""
-
-    @property
-    def definition(self) -> str:
-        """Name in the master alarm list."""
-        ...
-
-    @property
-    def trigger(self) -> str:
-        """The indicator whose device cycle makes this rule look."""
-        ...
-
-    @property
-    def lasts_cycles(self) -> int:
-        """How many measurements in a row must show the condition before it counts."""
-        ...
-
-    def look(self, window: Window, latest: Mapping[str, float]) -> Sight | None:
-        """Judge the newest cycle of the trigger's group; `latest` holds the asset's newest GOOD values.
-
-        Raises BadInput for numbers that no machine shows.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +185,14 @@ def _hot_spot_rule(nameplate: Nameplate, indicators: Sequence[str]) -> Temperatu
     return TemperatureRule(nameplate, "HotSpotHigh", TOP_OIL, HOT_SPOT_CALCULATED)
 
 
-def rules_for(asset: Asset, indicators: Sequence[str], model: "AnomalyModel | None", day: timedelta) -> list[Rule]:
-    """The rules that this asset's points can feed."""
+def rules_for(
+    asset: Asset,
+    indicators: Sequence[str],
+    model: "AnomalyModel | None",
+    day: timedelta,
+    units: Mapping[str, str] | None = None,
+) -> list[Rule]:
+    """The rules that this asset's points can feed; `units` of the indicators, for those that take several."""
     candidates: list[Rule] = [
         GasRule(asset.nameplate, day),
         TemperatureRule(asset.nameplate, "TopOilHigh", TOP_OIL),
@@ -237,4 +201,5 @@ def rules_for(asset: Asset, indicators: Sequence[str], model: "AnomalyModel | No
     ]
     if model is not None:
         candidates.append(UnusualRule(model))
+    candidates += equipment_rules(asset, units or dict.fromkeys(indicators, ""), day)
     return [rule for rule in candidates if rule.trigger in indicators]

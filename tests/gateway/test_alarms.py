@@ -276,3 +276,21 @@ def test_an_alarm_that_people_still_work_on_is_kept_longest(judge: Callable[...,
     raise_(book, judge(80_000, evidence=()))
     book.judge(GONE)
     assert book.get(first) is not None
+
+
+def test_risk_orders_alarms_of_one_severity_and_changes_none() -> None:
+    """The riskier asset's alarm comes first among equals, however late it came; never before a more severe one."""
+    assets = [Asset(id=name, kind=AssetKind.POWER_TRANSFORMER) for name in ("T1", "T2", "T3")]
+    shown = {}
+    for risk in ({"T1": 1.0, "T2": 5.0, "T3": 9.0}, {"T1": 5.0, "T2": 1.0, "T3": 0.0}, None):
+        book = AlarmBook("g1", "", assets, _Clock(), simulated=False, risk=risk)
+        for number, (asset, severity) in enumerate(
+            [("T1", Severity.CRITICAL), ("T2", Severity.CRITICAL), ("T3", Severity.WARNING)]
+        ):
+            finding = _finding(asset, "DgaFault", severity, number, Family.DISCHARGE)
+            book.judge(Judgement(asset_id=asset, definition="DgaFault", finding=finding))
+        shown[str(risk)] = [(alarm.asset_id, alarm.severity) for alarm in book.standing()]
+    first, second, none = shown.values()
+    assert [asset for asset, _ in first] == ["T2", "T1", "T3"]
+    assert [asset for asset, _ in second] == ["T1", "T2", "T3"]
+    assert sorted(first) == sorted(second) == sorted(none)

@@ -19,13 +19,14 @@ from gateway.agents.soft import SoftAgent
 from gateway.agents.wave import WaveAgent
 from gateway.alarms import Alarm, AlarmBook, Judgement
 from gateway.incidents import Incident
-from gateway.reflex import UNJOURNALLED_AFTER_TRIES, Reflex
+from gateway.reflex import KEPT, UNJOURNALLED_AFTER_TRIES, Reflex
 from gateway.watchdog import Heartbeats
 from journal import Journal, Limits, Outbox
 from journal.engine import Entry, decode
 from models.asset import Asset
 from models.findings import Severity
 from models.risk import AssetEdge
+from models.trend import Keepsake
 
 
 class Store:
@@ -140,6 +141,20 @@ async def test_one_unit_is_one_commit(scene: Scene, arc: Any) -> None:
     assert entries[1].key == f"{alarm.alarm_id}.1"
     assert entries[2].key == alarm.finding.id
     assert [incident.alarm_id for incident in scene.opened] == [alarm.alarm_id]
+
+
+async def test_what_rules_learn_is_journalled(scene: Scene, clock: Any, sample: Any) -> None:
+    """Once for each quarter of a day that is over, not for each poll; the newest is what a restart goes on with."""
+    async with scene.running():
+        for _ in range(48):
+            clock.advance(3600)
+            scene.reflex.accept([sample("Q1/SIMG.Pres20", 6.0)])
+        await scene.settled()
+    kept = [entry for unit in scene.store.appends for entry in unit if entry.kind == KEPT]
+    assert {entry.key for entry in kept} == {"Q1/GasLeak"}
+    assert 6 <= len(kept) <= 9
+    rows = decode(kept[-1].payload, Keepsake).rows
+    assert [row[1] for row in rows] == pytest.approx([6.0] * len(kept))
 
 
 async def test_healthy_measurements_commit_nothing(scene: Scene, monitor: Any, gases: Any) -> None:

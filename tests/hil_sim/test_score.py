@@ -120,6 +120,19 @@ def test_the_same_message_twice_is_no_second_alarm(arcing: Run) -> None:
     assert (arcing.score().redelivered, arcing.score().clean) == (1, True)
 
 
+@pytest.mark.parametrize(("share", "false_alarms"), [(1.0, 1), (0.99, 0)])
+def test_a_leak_may_be_told_as_soon_as_gas_has_gone(
+    run: Run, scenario: Scenario, share: float, false_alarms: int
+) -> None:
+    """When days of samples suffice is the gateway's affair: from the first loss on both answers are right."""
+    bara = share * scenario.breakers[0].fill_bara
+    gas = {"temperature": 20.0, "moisture": 50.0, "pressure": bara, "density": 40.0, "pressure_20": bara}
+    cycle = DeviceCycle(scenario.devices[1], 0, gas, "wire_ok")
+    run.truth.ticked(Tick(time_s=0, plant={}, cycles=(cycle,), happenings=()), 20)
+    run.alarm(30, asset_id="Q1", definition="GasLeak", code="GasLeak")
+    assert run.score().false_alarms == false_alarms
+
+
 def test_an_alarm_for_nothing_is_false(run: Run) -> None:
     run.alarm(50)
     result = run.score()

@@ -2,13 +2,14 @@
 
 import itertools
 import math
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from models.risk import AssetEdge, exposure
+from models.risk import EXACT_WAYS_MAX, AssetEdge, exposure, reaches
 
 ASSETS = "ABCDE"
 KINDS = ("fire_exposure", "back_feed", "protection")
@@ -100,3 +101,69 @@ def test_the_order_of_edges_does_not_matter(edges, random):
     random.shuffle(shuffled)
     found, again = exposure(edges, "A", 0.9), exposure(shuffled, "A", 0.9)
     assert list(found.items()) == list(again.items())
+
+
+# -- reach: the probability over all ways
+
+
+def reach(edges, origin="A"):
+    return {name: found.probability for name, found in reaches(edges, [origin])[origin].items()}
+
+
+def test_ways_that_share_an_edge_are_not_counted_twice():
+    edges = [edge("A", "B", 0.5), edge("B", "D", 0.5), edge("B", "C", 0), edge("C", "D", 0.5)]
+    assert reach(edges)["D"] == pytest.approx(0.5 * (1 - 0.5 * 0.5))
+
+
+def test_parallel_edges_add_and_the_likeliest_way_is_named():
+    edges = [edge("A", "B", 0.5), edge("A", "B", 0.4, "protection")]
+    found = reaches(edges, ["A"])["A"]["B"]
+    assert found.probability == pytest.approx(1 - 0.5 * 0.4)
+    assert (found.path, found.kinds) == (("A", "B"), ("protection",))
+
+
+def test_cycles_end():
+    ring = [edge("A", "B", 0), edge("B", "C", 0), edge("C", "A", 0)]
+    assert reach(ring) == {"B": 1.0, "C": 1.0}
+
+
+def test_depth_ends_the_reach():
+    chain = [edge("A", "B", 0), edge("B", "C", 0), edge("C", "D", 0), edge("D", "E", 0)]
+    assert set(reach(chain)) == {"B", "C", "D"}
+
+
+@given(graphs(), st.data())
+def test_a_barrier_never_raises_a_reach(edges, data):
+    before = reach(edges)
+    walled = [item.model_copy(update={"attenuation": data.draw(st.floats(item.attenuation, 1))}) for item in edges]
+    fewer = data.draw(st.lists(st.sampled_from(walled), unique_by=id) if walled else st.just([]))
+    for after in (reach(walled), reach(fewer)):
+        assert set(after) <= set(before)
+        assert all(after[name] <= before[name] + 1e-12 for name in after)
+
+
+def test_more_ways_than_are_reckoned_exactly_give_an_upper_bound():
+    ways = EXACT_WAYS_MAX + 2
+    edges = [edge("A", "B", 0.2)] + [edge("B", "D", 0.9, "back_feed") for _ in range(ways)]
+    exact = 0.8 * (1 - 0.9**ways)
+    assert exact < reach(edges)["D"] <= 1
+
+
+def test_the_reach_equals_what_a_simulation_finds(seed):
+    random = Random(seed)
+    for _ in range(6):
+        ends = random.sample(list(itertools.permutations(ASSETS, 2)), 8)
+        edges = [edge(*pair, random.uniform(0.2, 0.9)) for pair in ends]
+        found = reach(edges)
+        hits = dict.fromkeys(found, 0)
+        runs = 6000
+        for _ in range(runs):
+            open_ = [item for item in edges if random.random() > item.attenuation]
+            hit, front = {"A"}, {"A"}
+            for _ in range(3):
+                front = {item.to_asset for item in open_ if item.from_asset in front} - hit
+                hit |= front
+            for name in hit - {"A"}:
+                hits[name] += 1
+        for name, probability in found.items():
+            assert hits[name] / runs == pytest.approx(probability, abs=4 * math.sqrt(0.25 / runs))

@@ -83,7 +83,7 @@ def test_an_asset_gets_the_rules_that_its_points_feed(t1: Asset, q1: Asset, mode
     assert definitions(t1, ["SIML.H2ppm"]) == ["DgaFault"]
     assert definitions(t1, ["SIML.H2ppm"], model) == ["DgaFault", "Anomaly"]
     assert definitions(t1, ["SIML.Tmp", "SPTR.HPTmp"], model) == ["TopOilHigh", "HotSpotHigh"]
-    assert definitions(q1, ["SIMG.Pres20", "SIMG.Tmp"]) == ["GasDensityLow"]
+    assert definitions(q1, ["SIMG.Pres20", "SIMG.Tmp"]) == ["GasDensityLow", "GasLeak"]
     assert definitions(q1, []) == []
 
 
