@@ -13,6 +13,7 @@ import typer
 from drivers.clock import SystemClock
 from drivers.errors import BadInput
 from gateway import __version__
+from gateway.cli_methods import register_methods
 from gateway.cli_metrics import register_metrics
 from gateway.cli_plan import register_plan
 from gateway.cli_print import DEFAULT_CONFIG, ConfigOption, JsonOption, ask, print_json, print_table
@@ -31,6 +32,7 @@ graph_app = typer.Typer(help="The fault graph: what memory holds.", no_args_is_h
 train_app = typer.Typer(help="Fit models on this box.", no_args_is_help=True)
 register_plan(app)
 register_metrics(app)
+register_methods(app)
 app.add_typer(runs_app, name="runs")
 app.add_typer(graph_app, name="graph")
 app.add_typer(train_app, name="train")
