@@ -13,11 +13,13 @@ import typer
 from drivers.clock import SystemClock
 from drivers.errors import BadInput
 from gateway import __version__
+from gateway.cli_eval import eval_app
 from gateway.cli_methods import register_methods
 from gateway.cli_metrics import register_metrics
 from gateway.cli_plan import register_plan
 from gateway.cli_print import DEFAULT_CONFIG, ConfigOption, JsonOption, ask, print_json, print_table
 from gateway.cli_runs import runs_app
+from gateway.cli_train_dga import register_train_dga
 from gateway.config import Config, load
 
 __all__ = ("app",)
@@ -36,6 +38,8 @@ register_methods(app)
 app.add_typer(runs_app, name="runs")
 app.add_typer(graph_app, name="graph")
 app.add_typer(train_app, name="train")
+app.add_typer(eval_app, name="eval")
+register_train_dga(train_app)
 
 
 def _hush_libraries() -> None:

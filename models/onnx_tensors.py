@@ -7,6 +7,7 @@ Called by `models.dga.learned`.  Raises ValueError where the bytes are no such f
 
 from collections.abc import Iterator
 from math import prod
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ __all__ = ("read_tensors",)
 
 MAX_DIMS = 4  # no tensor of ours has more
 _FLOAT, _DOUBLE = 1, 11  # TensorProto.DataType
-_DTYPES = {_FLOAT: np.dtype("<f4"), _DOUBLE: np.dtype("<f8")}
+_DTYPES: dict[int, np.dtype[Any]] = {_FLOAT: np.dtype("<f4"), _DOUBLE: np.dtype("<f8")}
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _GRAPH, _METADATA, _INITIALIZER = 7, 14, 5
 _DIMS, _DATA_TYPE, _NAME, _RAW_DATA = 1, 2, 8, 9

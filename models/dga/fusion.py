@@ -5,10 +5,11 @@ A logarithmic opinion pool, first over families and then within the family:
     log belief(code) = w_T1 · log share of the code among published labels where Triangle 1 says what it says
                      + w_L · log learned(code) + Σ log factor(method), for each method that names the code
                      + log factor(hydrogen), for PD where hydrogen is nearly all there is
-    within the family: + log lead(family), for the code that Triangle 1 names
+    within the family: + log lead(Triangle 1's answer, code)
 
 Triangle 1 leads: it enters twice, and within the discharges it is believed twice as much as what contradicts it,
 because D1 and D2 are told apart by its zones where a tank was opened, while published labels follow local custom.
+Where it says T2, which is below half ethylene, T3 counts a third: only one of six such changes agreed with the label.
 The learned model is a second opinion (its share enters with exponent 0.6); without it the ratio methods, the pentagon
 and hydrogen weigh more.  The mixed zone DT is no fault of its own: the others decide what it is.
 
@@ -59,8 +60,16 @@ class _Weights:
 
 _WITH_LEARNED = _Weights(0.6, 0.6, {"duval_pentagon_1": 1.0, "iec_60599": 1.6, "rogers": 1.4}, 4.0)
 _ALONE = _Weights(0.85, 0.0, {"duval_pentagon_1": 2.0, "iec_60599": 3.0, "rogers": 2.0}, 10.0)
-_LEAD = np.array([{Family.DISCHARGE: 2.0, Family.THERMAL: 1.3}.get(FAMILY[code], 1.0) for code in CODES])
-_LEAD_ALONE = np.ones(len(CODES))
+_LEAD: Mapping[FaultCode, Mapping[FaultCode, float]] = MappingProxyType(  # Triangle 1's answer → code → factor
+    {
+        FaultCode.D1: {FaultCode.D1: 2.0},
+        FaultCode.D2: {FaultCode.D2: 2.0},
+        FaultCode.T1: {FaultCode.T1: 1.3},
+        FaultCode.T2: {FaultCode.T2: 1.3, FaultCode.T3: 1 / 3},
+        FaultCode.T3: {FaultCode.T3: 1.3},
+    }
+)
+_LOG_LEAD = np.log([[_LEAD.get(answer, {}).get(code, 1.0) for code in CODES] for answer in ANSWERS])
 _FLOOR = 2e-3  # the learned model is never so sure that nothing could contradict it
 _MEMBERS = np.array([[FAMILY[code] is family for code in CODES] for family in FAMILIES], dtype=np.float64)
 _AS_CODE = np.array(  # what an answer says of a code; stray gassing counts as T1, whose mildest form it is
@@ -76,7 +85,7 @@ def pool(amounts: Amounts, said: Mapping[str, Marks], learned: Matrix | None, ta
     `table` replaces what is known of Triangle 1's zones (see `triangle_table`), for scores on rows it has not seen.
     """
     weights = _ALONE if learned is None else _WITH_LEARNED
-    rows = _triangle_table_default() if table is None else table
+    rows = _TABLE if table is None else table
     triangle = said["duval_triangle_1"].astype(np.float64)
     score = weights.triangle * (triangle @ np.log(rows))
     if learned is not None:
@@ -85,8 +94,8 @@ def pool(amounts: Amounts, said: Mapping[str, Marks], learned: Matrix | None, ta
         score += np.log(factor) * (said[method] @ _AS_CODE)
     part = shares(amounts)
     score[:, 0] += np.log(weights.hydrogen) * ((part[:, 0] > HYDROGEN_SHARE) & (part[:, 4] < ACETYLENE_SHARE))
-    lead = _LEAD_ALONE if learned is None else _LEAD
-    inner = _softmax(score + (triangle @ _AS_CODE) * np.log(lead))
+    lead = 0.0 if learned is None else triangle @ _LOG_LEAD
+    inner = _softmax(score + lead)
     outer = family_beliefs(_softmax(score))
     beliefs: Matrix = inner / (inner @ _MEMBERS.T @ _MEMBERS) * (outer @ _MEMBERS)
     return beliefs
@@ -105,11 +114,10 @@ def triangle_table(counts: Mapping[FaultCode, tuple[int, ...]]) -> Matrix:
     return shares_
 
 
-def _triangle_table_default() -> Matrix:
-    return triangle_table(TRIANGLE_COUNTS)
-
-
 def _softmax(score: Matrix) -> Matrix:
     grown = np.exp(score - score.max(axis=1, keepdims=True))
     normalised: Matrix = grown / grown.sum(axis=1, keepdims=True)
     return normalised
+
+
+_TABLE = triangle_table(TRIANGLE_COUNTS)

@@ -5,10 +5,10 @@ The networks see proportions only (each gas's share, the centred logarithms of t
 the level: the same fault looks alike in a large and in a small tank.  All zero amounts get what the networks say of
 equal shares; callers abstain there.
 
-The file is ONNX, written by `models.training.dga`, and any runtime can run it.  Here its four matrices are evaluated with
+The file is ONNX, written by `models.training.dga`, and any runtime can run it.  Here its matrices are evaluated with
 numpy: that takes a twentieth of a millisecond, and the daemon saves the 30 MB of a runtime.  The model card beside it
 (`dga.json`) states data, scores, calibration, limits and the file's SHA-256, which is checked before anything is read.
-Limits of validity: mineral oil, main tank, faults behind the gate; trained on published labels, of which some are wrong.
+Limits of validity: mineral oil, main tank, faults behind the gate; trained on published labels, some of them wrong.
 Called by `consensus`, `models.training.dga` and `models.evaluation.dga`.
 """
 
@@ -104,7 +104,7 @@ class LearnedModel:
             raise Misconfigured(f"{path}: its SHA-256 is {digest}, its card {card_path.name} says {card.sha256}")
         try:
             tensors, _ = read_tensors(blob)
-            model = cls(*(tensors[name] for name in TENSORS), card)
+            model = cls(**{name: tensors[name] for name in TENSORS}, card=card)
         except (ValueError, KeyError) as err:
             raise Misconfigured(f"{path}: is no {SCHEMA} model: {err}") from err
         model.check(path)

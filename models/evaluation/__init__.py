@@ -1,1 +1,1 @@
-"""Scoring of methods on labelled data: what is right, how sure one may be of that, and where the answer was withheld."""
+"""Scoring of the models on measured data with known truth: files in, figures out."""

@@ -1,6 +1,7 @@
-"""Reads labelled dissolved-gas samples: a CSV with the columns H2, CH4, C2H6, C2H4, C2H2 in µL/L (0 = not detected)
-and `fault`, one of PD, D1, D2, T1, T2, T3, T12 (T1 or T2) and N (normal); `origin` where it is known; others are ignored.
+"""Reads labelled dissolved-gas samples from a CSV.
 
+Columns: H2, CH4, C2H6, C2H4, C2H2 in µL/L (0 = not detected); `fault`, one of PD, D1, D2, T1, T2, T3, T12 (T1 or T2)
+and N (normal); `origin` where it is known.  Others are ignored.
 Called by `models.evaluation.dga` and `models.training.dga`.
 """
 

@@ -41,7 +41,17 @@ from models.evaluation.statistics import (
 )
 from models.findings import FAMILY, Family, FaultCode
 
-__all__ = ("ACCEPTED", "FAMILY_OF", "Said", "evaluate", "said_by_beliefs", "said_by_codes", "said_by_probabilities", "score")
+__all__ = (
+    "ACCEPTED",
+    "FAMILY_OF",
+    "METHODS",
+    "Said",
+    "evaluate",
+    "said_by_beliefs",
+    "said_by_codes",
+    "said_by_probabilities",
+    "score",
+)
 
 ACCEPTED: Mapping[str, frozenset[str]] = MappingProxyType(  # label → codes that are right
     {code.value: frozenset({code.value}) for code in CODES} | {"T12": frozenset({"T1", "T2"})}
@@ -49,6 +59,7 @@ ACCEPTED: Mapping[str, frozenset[str]] = MappingProxyType(  # label → codes th
 FAMILY_OF: Mapping[str, Family] = MappingProxyType(  # answer → family; an answer that is missing has none
     {code.value: FAMILY[code] for code in CODES} | dict.fromkeys(("S", "O", "C", "T12"), Family.THERMAL)
 )
+METHODS = ("consensus", "duval_triangle_1", "duval_pentagon_1", "iec_60599", "rogers", "learned")  # of the report
 REFERENCE = "duval_triangle_1"
 FAULT_LABELS = tuple(label for label in LABELS if label != "N")
 
@@ -78,6 +89,9 @@ def evaluate(cases: Cases, model: learned.LearnedModel | str | None = None) -> d
         "n": len(faults),
         "n_normal": len(normals),
         "models": consensus.identity(model),
+        "trained_on_this_file": not isinstance(model, str)
+        and model.card is not None
+        and model.card.data_sha256 == cases.sha256,
     }
     reference = right(on_faults[REFERENCE], labels)
     for method, said in on_faults.items():

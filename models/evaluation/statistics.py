@@ -44,7 +44,7 @@ def paired_interval(difference: Numbers) -> tuple[float, float] | None:
 def mcnemar_p(only_first: int, only_second: int) -> float:
     """Exact two-sided p of McNemar's test, from the cases that just one of two methods has right."""
     n, least = only_first + only_second, min(only_first, only_second)
-    return min(1.0, 2 * sum(comb(n, k) for k in range(least + 1)) / 2**n)
+    return min(1.0, 2 * sum(comb(n, k) for k in range(least + 1)) / (1 << n))
 
 
 def calibration_error(confidence: Numbers, right: Booleans) -> float | None:

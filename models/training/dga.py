@@ -1,7 +1,7 @@
-"""Trains the learned model of dissolved gases, scores it and the consensus on origins it has not seen, and exports both.
+"""Trains the learned model of dissolved gases and scores it and the consensus on origins it has not seen.
 
-Input: a CSV as `models.evaluation.cases` reads it, with `origin`.  Output: an ONNX file for `models.dga.learned` and its
-card beside it.  The final weights are fitted to all fault rows; every figure on the card comes from models that were
+Input: a CSV as `models.evaluation.cases` reads it, with `origin`.  Output: an ONNX file for `models.dga.learned` and
+its card beside it.  The final weights are fitted to all fault rows; each figure on the card comes from models that were
 fitted without the origin (or fold) that they are scored on, and without the near twins of its rows.
 Normal rows are left out: where they come from one origin a model would learn the origin.  Rows of one group of twins
 share one weight, and an origin counts with the square root of its rows, so that none drowns the others.
@@ -86,8 +86,8 @@ def train_dga(csv_path: Path, out_path: Path, recipe: Recipe | None = None) -> D
     card = DgaCard(
         schema_id=SCHEMA,
         sha256=hashlib.sha256(blob).hexdigest(),
-        data=f"{len(rows.labels)} published fault samples of {len(set(cases.origins))} collections; the rows are not ours"
-        " to give away",
+        data=f"{len(rows.labels)} published fault samples of {len(set(cases.origins))} collections;"
+        " the rows are not ours to give away",
         data_sha256=cases.sha256,
         rows=len(rows.labels),
         groups=len(set(rows.groups.tolist())),
@@ -131,12 +131,17 @@ def fault_rows(cases: Cases) -> FaultRows:
 
 
 def hold_out(rows: FaultRows, parts: npt.NDArray[np.generic], recipe: Recipe) -> dict[str, Said]:
-    """What every method says of each part's rows when neither they nor their near twins were learnt from."""
+    """What every method says of each part's rows when neither they nor their near twins were learnt from.
+
+    Raises BadInput where that leaves too little.
+    """
     probabilities = np.zeros((len(rows.labels), len(CODES)))
     together, alone = np.zeros_like(probabilities), np.zeros_like(probabilities)
     for part in np.unique(parts):
         test = parts == part
         train = ~test & ~np.isin(rows.groups, rows.groups[test])
+        if train.sum() < MIN_ORIGIN_ROWS:
+            raise BadInput(f"without {part} and the near twins of its rows {train.sum()} rows are left to learn from")
         weights = _weights(rows.origins[train], rows.groups[train])
         model = fit_ensemble(rows.amounts[train], rows.labels[train], weights, recipe)
         said = {method: marks[test] for method, marks in rows.said.items()}

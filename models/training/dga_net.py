@@ -61,7 +61,8 @@ def fit_ensemble(amounts: Amounts, labels: np.ndarray, weights: Matrix, recipe: 
         for start in range(0, len(rows), recipe.batch):
             chosen = order[start : start + recipe.batch]
             adam.step(_gradients(tensors, rows[chosen], targets[chosen], weights[chosen]), rate)
-    return LearnedModel(mean, scale, *tensors)
+    w1, b1, w2, b2 = tensors
+    return LearnedModel(mean, scale, w1, b1, w2, b2)
 
 
 def _smooth(labels: np.ndarray, recipe: Recipe) -> Matrix:
@@ -116,6 +117,6 @@ class _Adam:
             first, second = self._first[index], self._second[index]
             first += (1 - _BETA1) * (gradient - first)
             second += (1 - _BETA2) * (gradient**2 - second)
-            tensor -= rate * (first / unbias1) / (np.sqrt(second / unbias2) + _EPSILON)
-            if index % 2 == 0:
-                tensor *= 1 - rate * self._decay
+            change = rate * (first / unbias1) / (np.sqrt(second / unbias2) + _EPSILON)
+            shrink = rate * self._decay if index % 2 == 0 else 0.0
+            np.multiply(tensor - change, 1 - shrink, out=tensor)

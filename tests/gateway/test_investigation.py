@@ -17,7 +17,7 @@ from journal.fault_graph import Episode
 from models.findings import Diagnosis, Family, FaultCode, Finding, Recommendation, Severity
 
 DEADLINE = timedelta(days=14)
-UNDECIDED = (80.0, 110.0, 50.0, 40.0, 70.0)
+UNDECIDED = (986.0, 282.0, 20.0, 73.0, 11.0)
 
 
 async def run_to_the_end(world: Any, incident: Any, verdict: Any = None) -> tuple[str, Diagnosis]:
