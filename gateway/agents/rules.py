@@ -110,7 +110,9 @@ class GasRule:
             method="dga_consensus",
             code=str(diagnosis.code or "undecided"),
             family=Family.MIXED if diagnosis.code is None else diagnosis.family,  # undecided is still a fault
-            confidence=diagnosis.hypotheses[0].probability if diagnosis.hypotheses else 0.0,
+            confidence=max(
+                (h.probability for h in diagnosis.hypotheses if diagnosis.code in (None, h.code)), default=0.0
+            ),
             facts=diagnosis.facts,
             assumptions=diagnosis.assumptions,
             value=f"{diagnosis.code or 'fault, type undecided'}, status {diagnosis.status}",

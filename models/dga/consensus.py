@@ -24,6 +24,7 @@ from itertools import compress
 import numpy as np
 
 from models.asset import Fluid, Nameplate
+from models.data_sheet import DataSheet, Mark
 from models.dga.accuracy import GasAccuracy
 from models.dga.batch import ANSWERS, CODES, Marks, Matrix, marks_of
 from models.dga.duval import pentagon_1, pentagon_2, triangle_1, triangle_4, triangle_5
@@ -35,7 +36,7 @@ from models.dga.ratios import iec_60599, rogers
 from models.dga.uncertainty import zone_probabilities
 from models.findings import FAMILY, Diagnosis, Fact, Family, FaultCode, Hypothesis, Recommendation, Severity
 
-__all__ = ("MODELS_IDENTITY", "choose", "codes_said", "diagnose", "identity", "tau")
+__all__ = ("MODELS_IDENTITY", "SHEETS", "choose", "codes_said", "diagnose", "identity", "tau")
 
 MODELS_IDENTITY = "blackstart-dga/2 (triangle 1, pentagon 1, IEC 60599, Rogers, C57.104-2019)"
 TAU_ALONE = 0.57  # τ without the learned model, by the same rule and from the same rows as the model's own
@@ -224,3 +225,30 @@ def _explanation(code: FaultCode | None, limits: Limits, beliefs: dict[FaultCode
     if code is None:
         return f"{above}; no fault is named: {abstained}."
     return f"{above}; {code} ({FAMILY[code]}) is the likeliest fault with probability {beliefs[code]:.2f}."
+
+
+_MINERAL = "mineral oil, main tank; amounts behind the gate"
+_FIVE = "H2, CH4, C2H6, C2H4, C2H2 in uL/L"
+
+SHEETS = (
+    DataSheet(
+        name="consensus",
+        title="Consensus of the gas methods",
+        function="models.dga.consensus.diagnose",
+        inputs=(_FIVE, "CO, CO2 in uL/L for the gate", "nameplate"),
+        output="PD D1 D2 T1 T2 T3 with probabilities; N below the gate",
+        validity=(_MINERAL, "no code where no family has more than half of the belief", "below tau a suspicion"),
+        source="logarithmic pool of Triangle 1, Pentagon 1, IEC 60599, Rogers, hydrogen and the learned model",
+        mark=Mark.OWN,
+    ),
+    DataSheet(
+        name="learned",
+        title="Learned gas model",
+        function="models.dga.learned.LearnedModel",
+        inputs=(_FIVE,),
+        output="PD D1 D2 T1 T2 T3 with probabilities",
+        validity=(_MINERAL, "proportions only", "a second opinion; its labels are published ones, some of them wrong"),
+        source="models/weights/dga.json, the model card",
+        mark=Mark.OWN,
+    ),
+)
