@@ -18,11 +18,12 @@ from drivers.errors import NotStarted
 from drivers.modbus import ModbusLinkConfig, ModbusSource
 from drivers.mqtt import MqttSink
 from drivers.opcua import OpcuaSource
+from gateway.agents.gas_history import rebuild_trends
 from gateway.agents.hard import HardAgent
 from gateway.agents.soft import SoftAgent
 from gateway.agents.wave import WaveAgent
 from gateway.alarms import Alarm, AlarmBook
-from gateway.config import Config
+from gateway.config import Config, gas_accuracy
 from gateway.consolidation import consolidate
 from gateway.control import serve
 from gateway.desk import Desk
@@ -84,6 +85,7 @@ class _Daemon:
         self._simulated = config.gateway.time_factor != 1.0
         self._heartbeats = Heartbeats(clock)
         self._intake = Intake()
+        self._hard: dict[str, HardAgent] = {}  # by asset, once the journal is open
         self._pollers = [
             Poller(source, link.poll_period_s, self._intake, clock, self._heartbeats)
             for link, source in zip(config.link, _sources(config, clock), strict=True)
@@ -147,7 +149,7 @@ class _Daemon:
             engine.register(investigate, consolidate)
             desk.engine = engine
             stack.push_async_callback(engine.close)
-            hard = self._hard_agents(journal, book)
+            hard = self._hard = self._hard_agents(journal, book)
             wave = WaveAgent(config.edge, self._boost)
             points = [point for poller in self._pollers for point in poller.source.points]
             by_exception = ByException(points, LONGEST_SILENCE_S / config.gateway.time_factor)
@@ -182,6 +184,7 @@ class _Daemon:
             Child("reflex", lambda: reflex.run(open_incident, publisher.send_now)),
             Child("control", lambda: serve(config.gateway.state_dir, views.handlers())),
             Child("runs", lambda: self._resume_runs(engine)),
+            Child("gas-trends", lambda: self._rebuild_trends(journal)),
             Child("watchdog", lambda: self._feed_watchdog(journal)),
         ]
         resumed = await engine.resume()
@@ -197,6 +200,10 @@ class _Daemon:
         log.info("%s runs: %d links, %d open runs resumed", gateway_id, len(self._pollers), len(resumed))
         notify("READY=1")
         return [group.create_task(supervise(child, self._clock), name=child.name) for child in children]
+
+    async def _rebuild_trends(self, journal: Journal) -> None:
+        factor = self._config.gateway.time_factor
+        await rebuild_trends(journal.samples, list(self._hard.values()), self._clock, factor)
 
     async def _resume_runs(self, engine: Engine) -> None:
         """A commit that failed leaves its run open and out of memory: bring such runs back, now and then."""
@@ -232,6 +239,7 @@ class _Daemon:
                 own,
                 self._clock,
                 model=models.get(asset.id),
+                gas_accuracy=gas_accuracy(config, asset),
                 time_factor=config.gateway.time_factor,
                 clear_after_cycles=config.alarm.clear_after_cycles,
                 lost_delay_s=config.alarm.measurement_lost_delay_s,

@@ -1,8 +1,8 @@
 """Every method's data sheet, in the order in which people ask for them; `blackstart methods` prints them."""
 
 from models.data_sheet import DataSheet
-from models.dga import duval, limits, ratios, typical
+from models.dga import duval, limits, rates, ratios, typical
 
 __all__ = ("METHODS",)
 
-METHODS: tuple[DataSheet, ...] = (*duval.SHEETS, *ratios.SHEETS, *limits.SHEETS, *typical.SHEETS)
+METHODS: tuple[DataSheet, ...] = (*duval.SHEETS, *ratios.SHEETS, *limits.SHEETS, *typical.SHEETS, *rates.SHEETS)

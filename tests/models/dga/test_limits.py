@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from models.asset import Breathing, Fluid, Nameplate
-from models.dga.accuracy import GasAccuracy
+from models.dga.accuracy import DEFAULT_ACCURACY, GasAccuracy
 from models.dga.gases import DatedGases, Gases
 from models.dga.limits import c57_104_status, gas_rates, rise_limits
 
@@ -79,7 +79,7 @@ def test_on_a_monitor_a_delta_counts_only_beyond_what_its_accuracy_could_make(ri
 
 
 def test_an_accuracy_that_nobody_stated_is_named():
-    limits = c57_104_status(quiet_but(), SEALED_20, accuracy=GasAccuracy(assumed=True))
+    limits = c57_104_status(quiet_but(), SEALED_20, accuracy=DEFAULT_ACCURACY)
     assert limits.assumptions == ("the monitor's accuracy is not stated: 15% of the reading assumed",)
 
 
