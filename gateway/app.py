@@ -30,6 +30,8 @@ from gateway.desk import Desk
 from gateway.incidents import Incident
 from gateway.intake import Intake
 from gateway.investigation import investigate
+from gateway.laboratory import KIND as LAB_SAMPLE
+from gateway.laboratory import Laboratory
 from gateway.memory import known_causes, open_graph
 from gateway.poller import Poller
 from gateway.publisher import Publisher, status_message
@@ -174,6 +176,7 @@ class _Daemon:
         sink = MqttSink(config.mqtt, will=offline, subscriptions=topics)
         publisher = Publisher(sink, journal.outbox, online, offline, verdicts.hear, self._clock, self._heartbeats)
         views = Views(config, journal, desk, verdicts, self._pollers, reflex, publisher)
+        laboratory = Laboratory(config.asset, journal.store, self._clock, reflex.raise_own)
 
         async def open_incident(incident: Incident) -> None:
             timeout = timedelta(days=config.investigation.verdict_timeout_days)
@@ -182,7 +185,7 @@ class _Daemon:
         children = [
             Child("publisher", publisher.run, backoff=Backoff(first_s=0.2, most_s=15.0)),
             Child("reflex", lambda: reflex.run(open_incident, publisher.send_now)),
-            Child("control", lambda: serve(config.gateway.state_dir, views.handlers())),
+            Child("control", lambda: serve(config.gateway.state_dir, {**views.handlers(), **laboratory.handlers()})),
             Child("runs", lambda: self._resume_runs(engine)),
             Child("gas-trends", lambda: self._rebuild_trends(journal)),
             Child("watchdog", lambda: self._feed_watchdog(journal)),
@@ -196,6 +199,7 @@ class _Daemon:
                 await open_incident(incident)  # does nothing where its run exists
         for judgement in rescue_judgements(gateway_id, journal.rescue_notes, self._clock):
             reflex.raise_own(judgement)
+        laboratory.restore(await journal.store.latest(LAB_SAMPLE), self._hard)
         self._intake.connect(reflex.accept)
         log.info("%s runs: %d links, %d open runs resumed", gateway_id, len(self._pollers), len(resumed))
         notify("READY=1")

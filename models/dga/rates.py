@@ -80,6 +80,13 @@ class GasTrend:
         """Medians of whole days by the day's number, oldest first."""
         return dict(self._medians)
 
+    def last_day(self) -> tuple[datetime, Medians] | None:
+        """When the newest whole day with a median began, and its medians."""
+        if not self._medians:
+            return None
+        number = max(self._medians)
+        return _EPOCH + number * self._day, dict(self._medians[number])
+
     def feed(self, cycle: Cycle) -> None:
         """Take one cycle; such without all five fault gases are passed over."""
         if any(indicator not in cycle.values for indicator in _FAULT_INDICATORS):
