@@ -1,7 +1,7 @@
 """`blackstart sample …`: oil analyses of a laboratory, handed to the running daemon and listed."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,7 +10,7 @@ from gateway.cli_print import DEFAULT_CONFIG, ConfigOption, JsonOption, ask, pri
 
 __all__ = ("sample_app",)
 
-FILE_BYTES_MAX = 1_000_000  # read at most; the daemon takes fewer characters and says so
+FILE_BYTES_MAX = 170_000  # as many as the daemon takes
 GASES = ("H2", "CH4", "C2H6", "C2H4", "C2H2", "CO", "CO2")
 
 sample_app = typer.Typer(help="Oil analyses of a laboratory, beside the gas monitors' data.", no_args_is_help=True)
@@ -31,11 +31,14 @@ def import_file(
     """Hand samples to the daemon; all of the file or nothing. The same file again changes nothing."""
     try:
         with csv.open("rb") as file:
-            text = file.read(FILE_BYTES_MAX).decode()
+            content = file.read(FILE_BYTES_MAX + 1)
+        text = content.decode()
     except OSError as err:
         raise BadInput(f"{csv}: cannot be read: {err.strerror}") from err
     except UnicodeDecodeError as err:
         raise BadInput(f"{csv}: not UTF-8 text: {err.reason} at byte {err.start}") from err
+    if len(content) > FILE_BYTES_MAX:
+        raise BadInput(f"{csv}: larger than {FILE_BYTES_MAX} bytes; import it in parts")
     try:
         answer = ask(config, "sample_import", text=text)
     except BadInput as err:
@@ -60,4 +63,11 @@ def list_samples(
     if as_json:
         print_json(rows)
         return
-    print_table(f"samples of {asset}, µL/L", rows, ["source", "time", "lab", *GASES, "status", "code", "exceeded"])
+    print_table(
+        f"samples of {asset}, µL/L", _shown(rows), ["source", "time", "lab", *GASES, "status", "code", "exceeded"]
+    )
+
+
+def _shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For a table: one line per limit that is exceeded."""
+    return [row | {"exceeded": "\n".join(row.get("exceeded", []))} for row in rows]

@@ -56,8 +56,8 @@ async def rebuild_trends(samples: SampleLog, agents: Sequence[HardAgent], clock:
             await asyncio.to_thread(_feed, some, found)
     for one in watched:
         one.agent.trend.restore(one.trend)
-    if watched:
-        log.info("gas trends: up to %d days of %d assets rebuilt", _most_days(watched), len(watched))
+    if days := sum(len(one.agent.trend.days) for one in watched):
+        log.info("gas trends: %d days of %d assets rebuilt", days, len(watched))
 
 
 def _feed(some: Sequence[_Rebuilt], samples: Sequence[Sample]) -> None:
@@ -73,7 +73,3 @@ def _slices(since: datetime, until: datetime, length: timedelta) -> list[tuple[d
         (since + number * length + (moment if number else timedelta(0)), min(since + (number + 1) * length, until))
         for number in range(count)
     ]
-
-
-def _most_days(watched: Sequence[_Rebuilt]) -> int:
-    return max(len(one.agent.trend.days) for one in watched)

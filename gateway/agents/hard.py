@@ -118,8 +118,10 @@ class HardAgent:
 
     @property
     def gas_points(self) -> tuple[Point, ...]:
-        """The dissolved gases that this asset's devices show: what its trend is rebuilt from."""
-        return tuple(point for point in self._points.values() if point.indicator in GAS_FIELDS)
+        """The gases that the device shows which shows hydrogen: what the trend is rebuilt from."""
+        hydrogen = self._points.get(f"{self.asset.id}/{HYDROGEN}")
+        members = self._groups[hydrogen.group].points if hydrogen else ()
+        return tuple(point for point in members if point.indicator in GAS_FIELDS)
 
     def warm(self, samples: Sequence[Sample]) -> None:
         """Rebuild windows at boot from samples that were kept; judges nothing."""

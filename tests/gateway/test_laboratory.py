@@ -13,10 +13,12 @@ from typer.testing import CliRunner
 
 from drivers.errors import BadInput
 from gateway import cli_print
+from gateway import laboratory as laboratory_module
 from gateway.agents.hard import HardAgent
 from gateway.alarms import TEXT_CHARS_MAX, AlarmBook, Judgement
 from gateway.cli import app
-from gateway.control import SOCKET_NAME, serve
+from gateway.cli_sample import FILE_BYTES_MAX
+from gateway.control import LINE_BYTES_MAX, SOCKET_NAME, serve
 from gateway.laboratory import KIND, ROWS_MAX, SAMPLES_PER_ASSET, Laboratory
 from journal import Journal
 from models.asset import Asset
@@ -95,10 +97,10 @@ async def test_a_list_holds_each_sample_with_its_status_and_the_reason(command: 
     newest, oldest = json.loads(await command("list", "T1", "--json"))
     assert (newest["source"], newest["time"], newest["lab"]) == ("laboratory", "2025-12-01T00:00:00+00:00", "Oil Lab")
     assert (newest["H2"], newest["status"], newest["code"]) == (55, 2, "T1")
-    assert "H2 rise since the sample before: 45 uL/L" in newest["exceeded"]
+    assert newest["exceeded"] == ["H2 rise 45 > 40 uL/L (C57.104 table 3)"]
     assert (oldest["status"], oldest["exceeded"], oldest["code"]) == (1, [], "N")
     assert len(oldest["not_judged"]) == 2
-    assert "H2 rise limit" in await command("list", "T1")
+    assert "H2 rise 45 > 40 uL/L (C57.104 table 3)" in await command("list", "T1")
 
 
 async def test_what_is_wrong_is_told_with_file_row_and_column_and_nothing_is_taken(command: Any, csv: Any) -> None:
@@ -114,8 +116,23 @@ async def test_a_wrong_file_or_asset_is_refused(command: Any, tmp_path: Path) ->
     (tmp_path / "latin.csv").write_bytes(b"asset,\xe9\n")
     assert "not UTF-8 text" in await command("import", str(tmp_path / "latin.csv"), code=1)
     (tmp_path / "long.csv").write_text("x" * 500_000)
-    assert "at most 400000 characters" in await command("import", str(tmp_path / "long.csv"), code=1)
+    assert "larger than 170000 bytes; import it in parts" in await command("import", str(tmp_path / "long.csv"), code=1)
     assert "no asset 'T9'; configured are: Q1, T1" in await command("list", "T9", code=1)
+
+
+async def test_the_most_that_may_be_sent_fits_a_line_of_the_socket(laboratory: Laboratory) -> None:
+    assert FILE_BYTES_MAX == laboratory_module.TEXT_CHARS_MAX
+    assert len(json.dumps({"cmd": "sample_import", "text": "\0" * FILE_BYTES_MAX})) < LINE_BYTES_MAX
+    with pytest.raises(BadInput, match="at most 170000 characters"):
+        await laboratory.take({"text": "x" * (FILE_BYTES_MAX + 1)})
+
+
+async def test_while_no_clock_can_be_trusted_no_sample_lies_in_the_future(laboratory: Laboratory, clock: Any) -> None:
+    clock.wall = clock.wall.replace(year=1970)
+    with pytest.raises(BadInput, match="lies in the future"):
+        await laboratory.take({"text": HEADER + QUIET})
+    clock.trusted = lambda: False
+    assert (await laboratory.take({"text": HEADER + QUIET}))["new"] == 1
 
 
 async def test_the_newest_sample_is_an_alarm_and_a_healthy_one_clears_it(

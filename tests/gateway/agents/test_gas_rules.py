@@ -1,5 +1,6 @@
 """Gases that rise: when the rule speaks, when it leaves it to the amounts, and what a restart keeps."""
 
+import random
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -94,6 +95,26 @@ def test_it_clears_when_the_gases_are_gone(day: Any) -> None:
     over = [one for one in day(rising(20)) if one.definition == "DgaRate"]
     assert over
     assert all(one.finding is None for one in over)
+
+
+def test_a_month_of_noise_as_large_as_the_monitors_accuracy_raises_nothing(monitor: Any, agent: HardAgent) -> None:
+    noise = random.Random(5)
+    said = []
+    for _ in range(35 * 24):
+        values = [
+            max(0.0, level + noise.uniform(-1, 1) * ACCURATE.uncertainty_ul_l(gas, level))
+            for gas, level in zip(("h2", "ch4", "c2h6", "c2h4", "c2h2"), CALM, strict=True)
+        ]
+        said += agent.observe(monitor.measure(values))
+    assert not rates(said)
+    assert agent.trend.rises()
+
+
+def test_the_trend_is_of_the_device_that_shows_hydrogen(t1: Asset, gas_points: Sequence[Point], clock: Any) -> None:
+    other = Point(id="T1/SIML.COppm", unit="uL/L", group="T1/co-monitor", update_interval_s=60)
+    assert other not in HardAgent(t1, [*gas_points, other], clock).gas_points
+    assert len(HardAgent(t1, [*gas_points, other], clock).gas_points) == 5
+    assert HardAgent(t1, [other], clock).gas_points == ()
 
 
 async def test_a_restart_keeps_the_days(
