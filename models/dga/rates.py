@@ -70,7 +70,8 @@ class GasTrend:
         """`day` is 24 hours of device time, in real time."""
         self._day = day
         self._medians: dict[int, Medians] = {}  # whole days, by number, oldest first
-        self._today = 0
+        self._today: int | None = None
+        self._doubted: int | None = None  # the day that one cycle claimed out of turn
         self._cycles: deque[Cycle] = deque(maxlen=MAX_CYCLES)  # today's that count
         self._last: Cycle | None = None
         self._settling = SETTLING_CYCLES
@@ -92,22 +93,29 @@ class GasTrend:
         if any(indicator not in cycle.values for indicator in _FAULT_INDICATORS):
             return
         number = (cycle.time - _EPOCH) // self._day
-        if number == self._today - 1:
-            return  # a clock that was set back a little, or a cycle that came late
-        if number != self._today:
+        if self._today is None or number == self._today + 1:
             self._begin(number)
+        elif number == self._today - 1:
+            return  # a clock that was set back a little, or a cycle that came late
+        elif number != self._today:
+            if number != self._doubted:  # a wrong stamp must not cost a month: the next cycle has to agree
+                self._doubted = number
+                return
+            self._begin(number)
+        self._doubted = None
         if self._counts(cycle):
             self._cycles.append(cycle)
 
     def restore(self, earlier: "GasTrend") -> None:
         """At boot: take over the days before today that `earlier` was fed with."""
-        merged = self._medians | {day: medians for day, medians in earlier.days.items() if day < self._today}
+        today = self._today
+        before = {day: medians for day, medians in earlier.days.items() if today is None or day < today}
+        merged = self._medians | before
         self._medians = dict(sorted(merged.items())[-DAYS_KEPT:])
 
     def rises(self) -> tuple[Rise, ...]:
         """Rises of each gas up to the last whole day; no two spans begin with the same day."""
-        last = self._today - 1
-        if last not in self._medians:
+        if self._today is None or (last := self._today - 1) not in self._medians:
             return ()
         starts: dict[int, int] = {}  # day → span, the shortest
         for span, slack in SPANS_DAYS.items():
@@ -128,7 +136,7 @@ class GasTrend:
 
     def _begin(self, number: int) -> None:
         """Close today and begin another day; after a clock was set back days, what lies ahead of it is forgotten."""
-        if len(self._cycles) >= MIN_RELIABLE:
+        if self._today is not None and len(self._cycles) >= MIN_RELIABLE:
             self._medians[self._today] = _medians(self._cycles)
         self._cycles.clear()
         self._today = number

@@ -1,6 +1,7 @@
 """CSV files of laboratories: what is taken, and every error in one report."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -32,6 +33,11 @@ def test_a_row_is_a_sample():
     assert (sample.gases.h2_ul_l, sample.gases.c2h2_ul_l) == (12.5, 0.0)  # below detection is none
     assert (sample.gases.co_ul_l, sample.gases.co2_ul_l) == (600, None)  # an empty one was not measured
     assert sample.key == "T1/2025-06-01T08:30:00+00:00/Oil Lab & Co."
+
+
+def test_the_example_in_the_documentation_is_good():
+    example = (Path(__file__).parents[3] / "docs" / "dga.md").read_text().split("```")[1]
+    assert [sample.gases.c2h2_ul_l for sample in parse_samples(example, {"T1"}, NOW)] == [0, 0]
 
 
 def test_columns_come_in_any_order_with_their_unit_and_a_date_is_midnight():

@@ -91,7 +91,9 @@ def test_while_the_past_is_short_a_span_begins_with_the_oldest_day():
 
 def test_without_yesterday_there_is_no_rise():
     trend = trend_of(50, 60)
+    assert rises(trend) == {1: 10}
     trend.feed(cycle(START + timedelta(days=4)))
+    trend.feed(cycle(START + timedelta(days=4) + HOUR))
     assert trend.rises() == ()
 
 
@@ -105,7 +107,16 @@ def test_a_clock_that_is_set_back_a_little_changes_nothing_and_days_begin_anew_w
     trend.feed(cycle(START + timedelta(days=3) - HOUR))
     assert medians(trend) == [50, 51, 52]
     trend.feed(cycle(START + timedelta(days=1)))
+    trend.feed(cycle(START + timedelta(days=1)))
     assert medians(trend) == [50]
+
+
+@pytest.mark.parametrize("stamp", [START + timedelta(days=25_000), datetime(1970, 1, 1, tzinfo=UTC)])
+def test_one_wrong_stamp_costs_nothing(stamp):
+    trend = trend_of(50, 51, 52)
+    trend.feed(cycle(stamp))
+    trend.feed(cycle(START + timedelta(days=3) + HOUR))
+    assert rises(trend) == {1: 1, 7: 2}
 
 
 def test_what_lacks_a_gas_is_passed_over():
