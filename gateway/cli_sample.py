@@ -69,5 +69,5 @@ def list_samples(
 
 
 def _shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For a table: one line per limit that is exceeded."""
-    return [row | {"exceeded": "\n".join(row.get("exceeded", []))} for row in rows]
+    """For a table: one line per limit that is exceeded, or why there is no status."""
+    return [row | {"exceeded": row.get("abstained") or "\n".join(row.get("exceeded", []))} for row in rows]

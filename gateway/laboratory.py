@@ -165,6 +165,7 @@ def _row(samples: Sequence[LabSample], nameplate: Nameplate) -> dict[str, Any]:
         "exceeded": _excesses(limits.facts),
         "code": str(_diagnosed(samples, nameplate).code or ""),
         "condition_2008": c57_104_2008(sample.gases, nameplate).condition,
+        "abstained": limits.abstained,
         "not_judged": list(limits.not_judged),
         "assumptions": list(limits.assumptions),
     }

@@ -21,7 +21,7 @@ from gateway.cli_sample import FILE_BYTES_MAX
 from gateway.control import LINE_BYTES_MAX, SOCKET_NAME, serve
 from gateway.laboratory import KIND, ROWS_MAX, SAMPLES_PER_ASSET, Laboratory
 from journal import Journal
-from models.asset import Asset
+from models.asset import Asset, Fluid
 from models.findings import Severity
 
 pytestmark = pytest.mark.may_block  # the daemon serves its socket from the start; here within a test
@@ -101,6 +101,17 @@ async def test_a_list_holds_each_sample_with_its_status_and_the_reason(command: 
     assert (oldest["status"], oldest["exceeded"], oldest["code"]) == (1, [], "N")
     assert len(oldest["not_judged"]) == 2
     assert "H2 rise 45 > 40 uL/L (C57.104 table 3)" in await command("list", "T1")
+
+
+async def test_another_fluid_has_no_status_and_says_why(
+    journal: Journal, t1: Asset, clock: Any, told: list[Judgement]
+) -> None:
+    ester = t1.model_copy(update={"nameplate": t1.nameplate.model_copy(update={"fluid": Fluid.NATURAL_ESTER})})
+    laboratory = Laboratory([ester], journal.store, clock, told.append)
+    (row,) = (await laboratory.take({"text": HEADER + ARCING}))["assets"]
+    assert (row["status"], row["code"]) == (None, "")
+    assert row["abstained"] == "IEEE C57.104 holds for mineral oil, not for natural_ester"
+    assert [one.finding for one in told] == [None]
 
 
 async def test_what_is_wrong_is_told_with_file_row_and_column_and_nothing_is_taken(command: Any, csv: Any) -> None:
