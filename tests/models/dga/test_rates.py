@@ -55,14 +55,22 @@ def test_a_single_jump_does_not_count():
     assert medians(trend) == [50]
 
 
+def test_what_jumps_to_and_fro_is_no_day():
+    trend = GasTrend()
+    for number in range(24):
+        trend.feed(cycle(START + number * HOUR, 500 if number % 2 else 50))
+    trend.feed(cycle(START + 24 * HOUR))
+    assert medians(trend) == []
+
+
 def test_the_first_cycles_after_a_standstill_do_not_count():
     trend = GasTrend()
     for number in range(SETTLING_CYCLES):
         trend.feed(cycle(START + number * HOUR, 90))
     for number in range(SETTLING_CYCLES, MIN_RELIABLE + SETTLING_CYCLES):
         trend.feed(cycle(START + number * HOUR, 91))
-    for number in range(SETTLING_CYCLES):
-        trend.feed(cycle(START + (16 + number) * HOUR, 92))  # eight hours later
+    for number in range(SETTLING_CYCLES + MIN_RELIABLE - 1):
+        trend.feed(cycle(START + (16 + number) * HOUR, 92))  # eight hours later; all but three count
     trend.feed(cycle(START + 24 * HOUR))
     assert medians(trend) == [91]
 
