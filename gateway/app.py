@@ -18,17 +18,20 @@ from drivers.errors import NotStarted
 from drivers.modbus import ModbusLinkConfig, ModbusSource
 from drivers.mqtt import MqttSink
 from drivers.opcua import OpcuaSource
+from gateway.agents.gas_history import rebuild_trends
 from gateway.agents.hard import HardAgent
 from gateway.agents.soft import SoftAgent
 from gateway.agents.wave import WaveAgent
 from gateway.alarms import Alarm, AlarmBook
-from gateway.config import Config
+from gateway.config import Config, gas_accuracy
 from gateway.consolidation import consolidate
 from gateway.control import serve
 from gateway.desk import Desk
 from gateway.incidents import Incident
 from gateway.intake import Intake
 from gateway.investigation import investigate
+from gateway.laboratory import KIND as LAB_SAMPLE
+from gateway.laboratory import Laboratory
 from gateway.memory import known_causes, open_graph
 from gateway.poller import Poller
 from gateway.publisher import Publisher, status_message
@@ -84,6 +87,7 @@ class _Daemon:
         self._simulated = config.gateway.time_factor != 1.0
         self._heartbeats = Heartbeats(clock)
         self._intake = Intake()
+        self._hard: dict[str, HardAgent] = {}  # by asset, once the journal is open
         self._pollers = [
             Poller(source, link.poll_period_s, self._intake, clock, self._heartbeats)
             for link, source in zip(config.link, _sources(config, clock), strict=True)
@@ -147,7 +151,7 @@ class _Daemon:
             engine.register(investigate, consolidate)
             desk.engine = engine
             stack.push_async_callback(engine.close)
-            hard = self._hard_agents(journal, book)
+            hard = self._hard = self._hard_agents(journal, book)
             wave = WaveAgent(config.edge, self._boost)
             points = [point for poller in self._pollers for point in poller.source.points]
             by_exception = ByException(points, LONGEST_SILENCE_S / config.gateway.time_factor)
@@ -172,6 +176,7 @@ class _Daemon:
         sink = MqttSink(config.mqtt, will=offline, subscriptions=topics)
         publisher = Publisher(sink, journal.outbox, online, offline, verdicts.hear, self._clock, self._heartbeats)
         views = Views(config, journal, desk, verdicts, self._pollers, reflex, publisher)
+        laboratory = Laboratory(config.asset, journal.store, self._clock, reflex.raise_own)
 
         async def open_incident(incident: Incident) -> None:
             timeout = timedelta(days=config.investigation.verdict_timeout_days)
@@ -180,8 +185,9 @@ class _Daemon:
         children = [
             Child("publisher", publisher.run, backoff=Backoff(first_s=0.2, most_s=15.0)),
             Child("reflex", lambda: reflex.run(open_incident, publisher.send_now)),
-            Child("control", lambda: serve(config.gateway.state_dir, views.handlers())),
+            Child("control", lambda: serve(config.gateway.state_dir, {**views.handlers(), **laboratory.handlers()})),
             Child("runs", lambda: self._resume_runs(engine)),
+            Child("gas-trends", lambda: self._rebuild_trends(journal)),
             Child("watchdog", lambda: self._feed_watchdog(journal)),
         ]
         resumed = await engine.resume()
@@ -193,10 +199,15 @@ class _Daemon:
                 await open_incident(incident)  # does nothing where its run exists
         for judgement in rescue_judgements(gateway_id, journal.rescue_notes, self._clock):
             reflex.raise_own(judgement)
+        laboratory.restore(await journal.store.latest(LAB_SAMPLE), self._hard)
         self._intake.connect(reflex.accept)
         log.info("%s runs: %d links, %d open runs resumed", gateway_id, len(self._pollers), len(resumed))
         notify("READY=1")
         return [group.create_task(supervise(child, self._clock), name=child.name) for child in children]
+
+    async def _rebuild_trends(self, journal: Journal) -> None:
+        factor = self._config.gateway.time_factor
+        await rebuild_trends(journal.samples, list(self._hard.values()), self._clock, factor)
 
     async def _resume_runs(self, engine: Engine) -> None:
         """A commit that failed leaves its run open and out of memory: bring such runs back, now and then."""
@@ -232,6 +243,7 @@ class _Daemon:
                 own,
                 self._clock,
                 model=models.get(asset.id),
+                gas_accuracy=gas_accuracy(config, asset),
                 time_factor=config.gateway.time_factor,
                 clear_after_cycles=config.alarm.clear_after_cycles,
                 lost_delay_s=config.alarm.measurement_lost_delay_s,

@@ -19,6 +19,7 @@ from gateway.cli_metrics import register_metrics
 from gateway.cli_plan import register_plan
 from gateway.cli_print import DEFAULT_CONFIG, ConfigOption, JsonOption, ask, print_json, print_table
 from gateway.cli_runs import runs_app
+from gateway.cli_sample import sample_app
 from gateway.cli_train_dga import register_train_dga
 from gateway.config import Config, load
 
@@ -36,6 +37,7 @@ register_plan(app)
 register_metrics(app)
 register_methods(app)
 app.add_typer(runs_app, name="runs")
+app.add_typer(sample_app, name="sample")
 app.add_typer(graph_app, name="graph")
 app.add_typer(train_app, name="train")
 app.add_typer(eval_app, name="eval")

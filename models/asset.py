@@ -9,6 +9,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from drivers.base import Frozen, Name
+from models.dga.accuracy import GasAccuracy
 
 __all__ = ("Asset", "AssetKind", "Breathing", "Cooling", "Fluid", "Nameplate", "Paper")
 
@@ -80,3 +81,6 @@ class Asset(Frozen):
     bay: str = Field(default="", max_length=20)
     criticality: int = Field(default=3, ge=1, le=5, description="5 is the most critical; ranks the outbox")
     nameplate: Nameplate = Nameplate()
+    gas_accuracy: GasAccuracy | None = Field(
+        default=None, description="its gas monitor's stated accuracy; without it the one known for the template"
+    )

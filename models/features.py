@@ -211,7 +211,10 @@ def reliable_gases(window: Window, now: datetime | None = None, span: timedelta 
 
 
 def level_change(old: Cycle, new: Cycle) -> int:
-    """How the fault gases, all of them in both cycles, moved: 0 at the same level, 1 where some gas left it upwards and none downwards, else -1."""
+    """How the fault gases moved, all of which both cycles must hold.
+
+    0 at the same level, 1 where some gas left it upwards and none downwards, else -1.
+    """
     directions = set()
     for indicator in _FAULT_INDICATORS:
         before, after = old.values[indicator], new.values[indicator]

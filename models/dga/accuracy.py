@@ -28,7 +28,11 @@ class GasAccuracy(Frozen):
     c2h2_ul_l: float = Field(default=2.0, ge=0)
     co_ul_l: float = Field(default=25.0, ge=0)
     co2_ul_l: float = Field(default=50.0, ge=0)
-    assumed: bool = Field(default=False, description="nobody stated it for this monitor: named as an assumption")
+
+    @property
+    def assumed(self) -> bool:
+        """True of the default, which methods name as an assumption: nobody stated it for this monitor."""
+        return self == DEFAULT_ACCURACY
 
     def uncertainty_ul_l(self, gas: str, value_ul_l: float) -> float:
         """Half width around one reading of a gas (`h2`, `ch4`, …)."""
@@ -45,7 +49,7 @@ class GasAccuracy(Frozen):
         return sqrt(sum((weight * self.uncertainty_ul_l(gas, value)) ** 2 for weight, value in weighted))
 
 
-DEFAULT_ACCURACY = GasAccuracy(assumed=True)
+DEFAULT_ACCURACY = GasAccuracy()
 
 # Template → what its maker states.  OPT100: absolute parts as its user guide lists them for data point selection,
 # relative parts as the same guide states the variance to laboratory analysis; newer units are better than this.
@@ -53,5 +57,5 @@ _BY_TEMPLATE = {"vaisala-opt100": GasAccuracy(relative=0.10, h2_relative=0.15, c
 
 
 def accuracy_of(template: str) -> GasAccuracy:
-    """Stated accuracy of the monitor that a template describes, else `DEFAULT_ACCURACY`, which is marked as assumed."""
+    """Stated accuracy of the monitor that a template describes, else `DEFAULT_ACCURACY`."""
     return _BY_TEMPLATE.get(template, DEFAULT_ACCURACY)

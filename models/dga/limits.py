@@ -15,12 +15,12 @@ seen.  Source: the tables as two independent public implementations have them.  
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from statistics import fmean
 
 from models.asset import Breathing, Fluid, Nameplate
 from models.data_sheet import DataSheet, Mark
-from models.dga.accuracy import GasAccuracy
+from models.dga.accuracy import DEFAULT_ACCURACY, GasAccuracy
 from models.dga.gases import ALL_GASES, FAULT_GASES, DatedGases, Gases
 from models.dga.tables import AGE_COLUMNS, RATE_PERIODS, TABLE_1, TABLE_2, TABLE_3, TABLE_4
 from models.findings import Fact
@@ -28,6 +28,7 @@ from models.findings import Fact
 __all__ = ("FAULT_GASES", "SHEETS", "Limits", "Rate", "c57_104_status", "gas_rates", "rise_limits")
 
 SAMPLES_MIN = 3  # for a rate: two points make a line whatever they are
+SAME_FILLING = 0.75  # of the sample before; degassing takes more than a quarter away, and nothing else does
 O2_N2_SEALED_MAX = 0.2
 YEAR = timedelta(days=365.25)
 MONTH = YEAR / 12
@@ -119,16 +120,14 @@ def rise_limits(nameplate: Nameplate) -> dict[str, float]:
 def gas_rates(history: Sequence[DatedGases], accuracy: GasAccuracy | None = None) -> tuple[Rate, ...]:
     """Rates in µL/L a year of each gas and period of table 4 that the samples, oldest first, span.
 
-    A period counts with at least `SAMPLES_MIN` samples that hold the gas and span its shortest time.
+    A period counts with at least `SAMPLES_MIN` samples that hold the gas and span its shortest time.  Samples from
+    before the gas fell far, as it does when the oil is degassed or changed, are of another filling and do not count.
     """
     found = []
     for gas in ALL_GASES:
+        filling = _since_last_fall(gas, history)
         for period, (least, most) in RATE_PERIODS.items():
-            points = [
-                (sample.taken, value)
-                for sample in history
-                if (value := sample.gases.of(gas)) is not None and history[-1].taken - sample.taken <= most * MONTH
-            ]
+            points = [(taken, value) for taken, value in filling if history[-1].taken - taken <= most * MONTH]
             if len(points) < SAMPLES_MIN or points[-1][0] - points[0][0] < least * MONTH:
                 continue
             years = [(taken - points[0][0]) / YEAR for taken, _ in points]
@@ -139,6 +138,20 @@ def gas_rates(history: Sequence[DatedGases], accuracy: GasAccuracy | None = None
             uncertainty = accuracy.of_sum_ul_l(gas, weighted) if accuracy else 0.0
             found.append(Rate(gas, period, slope, uncertainty, len(points)))
     return tuple(found)
+
+
+def _since_last_fall(gas: str, history: Sequence[DatedGases]) -> list[tuple[datetime, float]]:
+    """Time and amount of one gas since it last fell below `SAME_FILLING` and by more than readings may be off."""
+    points: list[tuple[datetime, float]] = []
+    for sample in history:
+        value = sample.gases.of(gas)
+        if value is None:
+            continue
+        before = points[-1][1] if points else 0.0
+        if value < SAME_FILLING * before and before - value > DEFAULT_ACCURACY.uncertainty_ul_l(gas, before):
+            points = []
+        points.append((sample.taken, value))
+    return points
 
 
 def _level(gas: str, value: float, selected: _Selected) -> tuple[int, tuple[Fact, ...]]:

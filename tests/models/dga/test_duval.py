@@ -6,7 +6,7 @@ from math import hypot
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from models.dga.duval import (
@@ -167,6 +167,7 @@ def test_the_polygons_of_a_pentagon_leave_a_quarter_of_a_percent_open(name):
 
 
 @pytest.mark.parametrize("name", list(ZONES))
+@settings(max_examples=40)
 @given(st.tuples(amount, amount, amount, amount, amount).filter(lambda five: sum(five) > 0))
 def test_no_point_lies_in_two_polygons(name, five):
     diagram = ZONES[name]
@@ -231,6 +232,32 @@ def test_triangle_5_is_its_rules_and_its_polygons(three):
     zone = triangle_5(sample).zone
     assert written_triangle_5(*point) == {zone}
     assert zone == zone_at(TRIANGLE_5, point) or _on_a_border(TRIANGLE_5, point)
+
+
+WHOLE = [(a, b, 100 - a - b) for a in range(101) for b in range(101 - a)]  # every border lies on whole percentages
+
+
+def test_triangle_2_on_every_whole_percentage():
+    wrong = [three for three in WHOLE if written_triangle_2(*three) != {triangle_2(sample_of(TRIANGLE_2, three)).zone}]
+    assert wrong == []
+
+
+def test_triangle_4_on_every_whole_percentage():
+    """Where C2H6 is 30 the source has two rules (the first counts) or none."""
+    samples = [sample_of(TRIANGLE_4, three) for three in WHOLE if three[2] and three[1] != 30]  # Triangle 1: PD
+    said = [(triangle_4(sample).zone, percentages("duval_triangle_4", sample)) for sample in samples]
+    assert [point for zone, point in said if written_triangle_4(*point) != {zone}] == []
+    line = {h2: triangle_4(sample_of(TRIANGLE_4, (h2, 30, 70 - h2))).zone for h2 in range(70)}
+    assert {h2 for h2, zone in line.items() if zone == "C"} == set(range(16))
+    assert {zone for h2, zone in line.items() if h2 > 15} == {"S"}
+
+
+def test_triangle_5_on_every_whole_percentage():
+    samples = [sample_of(TRIANGLE_5, three) for three in WHOLE]
+    judged = [sample for sample in samples if triangle_1(sample) in ("T2", "T3")]
+    assert len(judged) > 2000
+    said = [(triangle_5(sample).zone, percentages("duval_triangle_5", sample)) for sample in judged]
+    assert [point for zone, point in said if written_triangle_5(*point) != {zone}] == []
 
 
 def _on_a_border(diagram, point) -> bool:

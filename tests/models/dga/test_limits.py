@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from models.asset import Breathing, Fluid, Nameplate
-from models.dga.accuracy import GasAccuracy
+from models.dga.accuracy import DEFAULT_ACCURACY, GasAccuracy
 from models.dga.gases import DatedGases, Gases
 from models.dga.limits import c57_104_status, gas_rates, rise_limits
 
@@ -79,7 +79,7 @@ def test_on_a_monitor_a_delta_counts_only_beyond_what_its_accuracy_could_make(ri
 
 
 def test_an_accuracy_that_nobody_stated_is_named():
-    limits = c57_104_status(quiet_but(), SEALED_20, accuracy=GasAccuracy(assumed=True))
+    limits = c57_104_status(quiet_but(), SEALED_20, accuracy=DEFAULT_ACCURACY)
     assert limits.assumptions == ("the monitor's accuracy is not stated: 15% of the reading assumed",)
 
 
@@ -121,7 +121,13 @@ def test_without_history_it_says_what_was_not_judged():
     assert c57_104_status(quiet_but(), SEALED_20, history=monthly(10, 10, 10, months=3)).not_judged == ()
 
 
-@given(st.lists(st.floats(0, 1000), min_size=3, max_size=9), st.floats(0, 500))
+def test_after_degassing_rates_begin_anew():
+    rates = {rate.period: rate for rate in gas_rates(monthly(200, 220, 10, 12, 14, months=2)) if rate.gas == "h2"}
+    assert rates["4-9 months"].samples == 3
+    assert rates["4-9 months"].rate_ul_l_a == pytest.approx(12)
+
+
+@given(st.lists(st.floats(0, 1000), min_size=3, max_size=9).map(sorted), st.floats(0, 500))
 def test_a_rate_does_not_depend_on_the_level(h2, shift):
     plain, shifted = gas_rates(monthly(*h2, months=3)), gas_rates(monthly(*[each + shift for each in h2], months=3))
     assert [rate.rate_ul_l_a for rate in plain] == pytest.approx([rate.rate_ul_l_a for rate in shifted], abs=1e-6)
