@@ -9,7 +9,8 @@ Which cycles count follows Vaisala's OPT100: a value counts where the one before
 before the third cycle after a standstill.  Its alert levels are the user's; here a rise is too much where it exceeds
 table 3 of IEEE C57.104-2019, which bounds the rise between two samples taken months apart, and what the monitor's
 accuracy alone could make.  The shorter the time it came in, the worse.
-Limits of validity: mineral oil; a day counts with five reliable cycles or more.  Called by hard agents.
+Limits of validity: mineral oil; a day counts with five reliable cycles or more that cover half of it.
+Called by hard agents.
 """
 
 from collections import deque
@@ -30,6 +31,7 @@ SPANS_DAYS = {1: 0, 7: 1, 30: 4}  # span → how many days older its first day m
 DAYS_KEPT = max(SPANS_DAYS) + max(SPANS_DAYS.values()) + 3
 SETTLING_CYCLES = 3  # after a standstill: the monitor's first values are not yet those of the oil
 STANDSTILL_SHARE = 0.25  # of a day without a cycle: monitors measure at least every few hours
+COVERED_SHARE = 0.5  # of a day between its first and last cycle: gases follow load and temperature through the day
 CLEARS_BELOW = 0.9  # of the limit
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -137,7 +139,9 @@ class GasTrend:
     def _begin(self, number: int) -> None:
         """Close today and begin another day; after a clock was set back days, what lies ahead of it is forgotten."""
         if self._today is not None and len(self._cycles) >= MIN_RELIABLE:
-            self._medians[self._today] = _medians(self._cycles)
+            covered = self._cycles[-1].time - self._cycles[0].time
+            if covered >= COVERED_SHARE * self._day:
+                self._medians[self._today] = _medians(self._cycles)
         self._cycles.clear()
         self._today = number
         oldest = number - DAYS_KEPT
@@ -206,7 +210,8 @@ SHEETS = (
         output="advisory (30 days) or warning (7 days, 1 day) with the rises that are too much",
         validity=(
             "mineral oil",
-            "days with five reliable cycles or more; the first three cycles after a standstill never count",
+            "days with five reliable cycles or more over twelve hours",
+            "the first three cycles after a standstill never count",
             "table 3 is for samples months apart: the same rise in days is more, never less, than that",
         ),
         source="IEEE C57.104-2019 table 3; reliability rules of Vaisala's OPT100; severities are Blackstart's own",

@@ -80,6 +80,14 @@ def test_a_day_with_too_few_cycles_is_no_day():
     assert trend_of(50, 51, per_day=MIN_RELIABLE - 1).rises() == ()
 
 
+def test_the_hours_of_an_evening_are_no_day():
+    trend = GasTrend()
+    for number in range(24):
+        trend.feed(cycle(START + 12 * HOUR + number * HOUR / 2, 50))
+    assert trend_of(51, first=START + timedelta(days=1), trend=trend).rises() == ()
+    assert medians(trend) == [51]
+
+
 def test_rises_over_one_seven_and_thirty_days():
     trend = trend_of(*(50 + day for day in range(31)))
     assert rises(trend) == {1: 1, 7: 7, 30: 30}
