@@ -102,7 +102,7 @@ class HardAgent:
         self.twin = _twin_of(asset, indicators, time_factor)
         day = DAY / time_factor
         self.trend = GasTrend(day)
-        self._watches = [_Watch(rule) for rule in rules_for(asset, indicators, model, day)]
+        self._watches = [_Watch(rule) for rule in rules_for(asset, indicators, model, day, gas_accuracy)]
         if HYDROGEN in indicators:
             self._watches.append(_Watch(GasRateRule(asset.nameplate, day, self.trend, gas_accuracy)))
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from models.asset import Asset, Nameplate
+from models.dga.accuracy import GasAccuracy
 from models.dga.consensus import diagnose
 from models.features import Window, reliable_gases
 from models.findings import Fact, Family, Severity
@@ -92,6 +93,7 @@ class GasRule:
 
     nameplate: Nameplate
     day: timedelta  # 24 hours of device time
+    accuracy: GasAccuracy | None = None  # the monitor's: adds the zones that its errors may reach
     definition: str = "DgaFault"
     trigger: str = "SIML.H2ppm"
     lasts_cycles: int = 1  # the reliability gate has counted them
@@ -101,7 +103,7 @@ class GasRule:
         reading = reliable_gases(window, window.newest.time, self.day)
         if reading.gases is None:
             return ABSENT if reading.quiet else None
-        diagnosis = diagnose(reading.gases, self.nameplate)
+        diagnosis = diagnose(reading.gases, self.nameplate, accuracy=self.accuracy)
         if diagnosis.severity is Severity.NONE:
             return ABSENT
         return Sight(
@@ -229,10 +231,16 @@ def _hot_spot_rule(nameplate: Nameplate, indicators: Sequence[str]) -> Temperatu
     return TemperatureRule(nameplate, "HotSpotHigh", TOP_OIL, HOT_SPOT_CALCULATED)
 
 
-def rules_for(asset: Asset, indicators: Sequence[str], model: "AnomalyModel | None", day: timedelta) -> list[Rule]:
+def rules_for(
+    asset: Asset,
+    indicators: Sequence[str],
+    model: "AnomalyModel | None",
+    day: timedelta,
+    accuracy: GasAccuracy | None = None,
+) -> list[Rule]:
     """The rules that this asset's points can feed."""
     candidates: list[Rule] = [
-        GasRule(asset.nameplate, day),
+        GasRule(asset.nameplate, day, accuracy),
         TemperatureRule(asset.nameplate, "TopOilHigh", TOP_OIL),
         _hot_spot_rule(asset.nameplate, indicators),
         PressureRule(asset.nameplate),

@@ -98,7 +98,7 @@ def diagnose(
         severity=(severity := _severity(code, limits.status)),
         abstained=reason,
         status=limits.status,
-        facts=limits.facts + (_zone_facts(gases, accuracy) if accuracy and beliefs else ()),
+        facts=limits.facts + (_zone_facts(gases, accuracy) if accuracy and code is not FaultCode.N and beliefs else ()),
         assumptions=limits.assumptions + _assumptions(nameplate, model, code, beliefs),
         recommendation=_recommendation(code, severity),
         explanation=_explanation(code, limits, beliefs, reason),
@@ -182,8 +182,9 @@ def _assumptions(
 
 def _zone_facts(gases: Gases, accuracy: GasAccuracy) -> tuple[Fact, ...]:
     """Zones that the monitor's errors may reach, where they are more than one."""
+    within = "within the assumed accuracy" if accuracy.assumed else "within the monitor's accuracy"
     return tuple(
-        Fact(name=f"{method} {answer}, within the monitor's accuracy", value=share, unit="1")
+        Fact(name=f"{method} {answer}, {within}", value=share, unit="1")
         for method, shares in zone_probabilities(gases, accuracy).items()
         if max(shares.values()) < _CERTAIN
         for answer, share in shares.items()

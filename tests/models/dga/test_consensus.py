@@ -104,13 +104,17 @@ def test_the_threshold_without_the_model_is_the_one_of_the_card():
     assert installed().card.tau["consensus_without_model"] == TAU_ALONE
 
 
+def test_below_the_gate_no_zone_is_told():
+    assert not [fact for fact in diagnose(gases(10, 5, 3, 2, 0.5), accuracy=DEFAULT_ACCURACY).facts if fact.unit == "1"]
+
+
 def test_zones_within_the_accuracy_are_facts_and_move_nothing():
     sample = gases(305, 100, 33, 161, 541)
     plain, with_accuracy = diagnose(sample), diagnose(sample, accuracy=DEFAULT_ACCURACY)
     assert with_accuracy.hypotheses == plain.hypotheses
     shares = {fact.name: fact.value for fact in with_accuracy.facts if fact.unit == "1"}
-    assert shares["duval_triangle_1 D1, within the monitor's accuracy"] > 0.5
-    assert shares["duval_triangle_1 D2, within the monitor's accuracy"] > 0.05
+    assert shares["duval_triangle_1 D1, within the assumed accuracy"] > 0.5
+    assert shares["duval_triangle_1 D2, within the assumed accuracy"] > 0.05
 
 
 def test_hot_metal_is_critical():
