@@ -184,7 +184,7 @@ def _zone_facts(gases: Gases, accuracy: GasAccuracy) -> tuple[Fact, ...]:
     """Zones that the monitor's errors may reach, where they are more than one."""
     within = "within the assumed accuracy" if accuracy.assumed else "within the monitor's accuracy"
     return tuple(
-        Fact(name=f"{method} {answer}, {within}", value=share, unit="1")
+        Fact(name=f"{method.replace('_', ' ')} {answer} {within}", value=share, unit="1")
         for method, shares in zone_probabilities(gases, accuracy).items()
         if max(shares.values()) < _CERTAIN
         for answer, share in shares.items()

@@ -113,8 +113,8 @@ def test_zones_within_the_accuracy_are_facts_and_move_nothing():
     plain, with_accuracy = diagnose(sample), diagnose(sample, accuracy=DEFAULT_ACCURACY)
     assert with_accuracy.hypotheses == plain.hypotheses
     shares = {fact.name: fact.value for fact in with_accuracy.facts if fact.unit == "1"}
-    assert shares["duval_triangle_1 D1, within the assumed accuracy"] > 0.5
-    assert shares["duval_triangle_1 D2, within the assumed accuracy"] > 0.05
+    assert shares["duval triangle 1 D1 within the assumed accuracy"] > 0.5
+    assert shares["duval triangle 1 D2 within the assumed accuracy"] > 0.05
 
 
 def test_hot_metal_is_critical():
