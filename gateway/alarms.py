@@ -75,6 +75,22 @@ DEFINITIONS = {
             time_to_respond_h={Severity.ADVISORY: 720, Severity.WARNING: 72, Severity.CRITICAL: 1},
         ),
         AlarmDefinition(
+            name="DgaRate",
+            what="DGA trend",
+            cause="Gases in the oil rise faster in days than is usual between samples months apart.",
+            consequence="A fault is active now, though the amounts may still be typical.",
+            response="take oil sample",
+            time_to_respond_h={Severity.ADVISORY: 168, Severity.WARNING: 24, Severity.CRITICAL: 1},
+        ),
+        AlarmDefinition(
+            name="DgaLaboratory",
+            what="oil sample",
+            cause="A laboratory found gases above typical values, or rising faster than is usual.",
+            consequence="An internal fault can grow to a winding failure, tank rupture or fire.",
+            response="compare with monitor, sample again",
+            time_to_respond_h={Severity.ADVISORY: 720, Severity.WARNING: 72, Severity.CRITICAL: 1},
+        ),
+        AlarmDefinition(
             name="HotSpotHigh",
             what="hot spot",
             cause="Load, ambient temperature or cooling.",

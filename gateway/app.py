@@ -19,11 +19,12 @@ from drivers.errors import NotStarted
 from drivers.modbus import ModbusLinkConfig, ModbusSource
 from drivers.mqtt import MqttSink
 from drivers.opcua import OpcuaSource
+from gateway.agents.gas_history import rebuild_trends
 from gateway.agents.hard import HardAgent
 from gateway.agents.soft import SoftAgent
 from gateway.agents.wave import WaveAgent
 from gateway.alarms import Alarm, AlarmBook
-from gateway.config import Config
+from gateway.config import Config, gas_accuracy
 from gateway.consolidation import consolidate
 from gateway.control import serve
 from gateway.desk import Desk
@@ -31,6 +32,8 @@ from gateway.housekeeping import Housekeeping
 from gateway.incidents import Incident
 from gateway.intake import Intake
 from gateway.investigation import INVESTIGATIONS, begin, investigate
+from gateway.laboratory import KIND as LAB_SAMPLE
+from gateway.laboratory import Laboratory
 from gateway.memory import known_causes, open_graph
 from gateway.plant_clock import PlantClock
 from gateway.poller import Poller
@@ -92,6 +95,7 @@ class _Daemon:
         self._intake = Intake()
         sources = list(_sources(config, clock))
         agreements = Agreements(config.agreement, [point for source in sources for point in source.points])
+        self._hard: dict[str, HardAgent] = {}  # by asset, once the journal is open
         self._pollers = [
             Poller(
                 source, link.poll_period_s, lambda samples: self._intake(agreements(samples)), clock, self._heartbeats
@@ -161,7 +165,7 @@ class _Daemon:
             engine.register_queues(INVESTIGATIONS)
             desk.engine = engine
             stack.push_async_callback(engine.close)
-            hard = self._hard_agents(journal, book, await _kept(journal))
+            hard = self._hard = self._hard_agents(journal, book, await _kept(journal))
             wave = WaveAgent(config.edge, self._boost)
             points = [point for poller in self._pollers for point in poller.source.points]
             by_exception = ByException(points, LONGEST_SILENCE_S / config.gateway.time_factor)
@@ -187,6 +191,7 @@ class _Daemon:
         publisher = Publisher(sink, journal.outbox, online, offline, verdicts.hear, self._clock, self._heartbeats)
         housekeeping = Housekeeping(journal, config.journal, self._clock)
         views = Views(config, journal, desk, verdicts, self._pollers, reflex, publisher, housekeeping)
+        laboratory = Laboratory(config.asset, journal.store, self._clock, reflex.raise_own)
 
         async def open_incident(incident: Incident) -> None:
             timeout = timedelta(days=config.investigation.verdict_timeout_days)
@@ -195,9 +200,10 @@ class _Daemon:
         children = [
             Child("publisher", publisher.run, backoff=Backoff(first_s=0.2, most_s=15.0)),
             Child("reflex", lambda: reflex.run(open_incident, publisher.send_now)),
-            Child("control", lambda: serve(config.gateway.state_dir, views.handlers())),
+            Child("control", lambda: serve(config.gateway.state_dir, {**views.handlers(), **laboratory.handlers()})),
             Child("runs", lambda: self._resume_runs(engine)),
             Child("housekeeping", housekeeping.run),
+            Child("gas-trends", lambda: self._rebuild_trends(journal)),
             Child("watchdog", lambda: self._feed_watchdog(journal)),
         ]
         resumed = await engine.resume()
@@ -209,6 +215,7 @@ class _Daemon:
                 await open_incident(incident)  # does nothing where its run exists
         for judgement in rescue_judgements(gateway_id, journal.rescue_notes, self._clock):
             reflex.raise_own(judgement)
+        laboratory.restore(await journal.store.latest(LAB_SAMPLE), self._hard)
 
         def accept(samples: Sequence[Sample]) -> None:
             self._plant_clock.hear(samples)
@@ -218,6 +225,10 @@ class _Daemon:
         log.info("%s runs: %d links, %d open runs resumed", gateway_id, len(self._pollers), len(resumed))
         notify("READY=1")
         return [group.create_task(supervise(child, self._clock), name=child.name) for child in children]
+
+    async def _rebuild_trends(self, journal: Journal) -> None:
+        factor = self._config.gateway.time_factor
+        await rebuild_trends(journal.samples, list(self._hard.values()), self._clock, factor)
 
     async def _resume_runs(self, engine: Engine) -> None:
         """A commit that failed leaves its run open and out of memory: bring such runs back, now and then."""
@@ -254,6 +265,7 @@ class _Daemon:
                 own,
                 self._clock,
                 model=models.get(asset.id),
+                gas_accuracy=gas_accuracy(config, asset),
                 time_factor=config.gateway.time_factor,
                 clear_after_cycles=config.alarm.clear_after_cycles,
                 lost_delay_s=config.alarm.measurement_lost_delay_s,

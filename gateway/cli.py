@@ -14,12 +14,16 @@ from drivers.clock import SystemClock
 from drivers.errors import BadInput
 from gateway import __version__
 from gateway.cli_browse import register_browse
+from gateway.cli_eval import eval_app
 from gateway.cli_journal import journal_app
+from gateway.cli_methods import register_methods
 from gateway.cli_metrics import register_metrics
 from gateway.cli_plan import register_plan
 from gateway.cli_print import DEFAULT_CONFIG, ConfigOption, JsonOption, ask, print_json, print_table
 from gateway.cli_risk import register_risk
 from gateway.cli_runs import runs_app
+from gateway.cli_sample import sample_app
+from gateway.cli_train_dga import register_train_dga
 from gateway.cli_trust import trust_app
 from gateway.config import Config, load
 
@@ -37,11 +41,15 @@ register_plan(app)
 register_browse(app)
 register_metrics(app)
 register_risk(app)
+register_methods(app)
 app.add_typer(runs_app, name="runs")
 app.add_typer(journal_app, name="journal")
 app.add_typer(trust_app, name="trust")
+app.add_typer(sample_app, name="sample")
 app.add_typer(graph_app, name="graph")
 app.add_typer(train_app, name="train")
+app.add_typer(eval_app, name="eval")
+register_train_dga(train_app)
 
 
 def _hush_libraries() -> None:

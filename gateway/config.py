@@ -23,6 +23,7 @@ from gateway.agents.equipment_rules import INDICATORS
 from gateway.control import SOCKET_NAME
 from models.asset import Asset
 from models.core import CoreConfig
+from models.dga.accuracy import DEFAULT_ACCURACY, GasAccuracy, accuracy_of
 from models.risk import AssetEdge
 
 __all__ = (
@@ -32,6 +33,7 @@ __all__ = (
     "GatewayConfig",
     "InvestigationConfig",
     "JournalConfig",
+    "gas_accuracy",
     "load",
     "parse",
 )
@@ -148,6 +150,15 @@ class Config(Frozen):
     def asset_by_id(self, asset_id: str) -> Asset:
         """The asset of that id; `load` has checked that every reference exists."""
         return next(asset for asset in self.asset if asset.id == asset_id)
+
+
+def gas_accuracy(config: Config, asset: Asset) -> GasAccuracy:
+    """What is stated of the asset's gas monitor, else what is known of its Modbus template, else the default."""
+    if asset.gas_accuracy is not None:
+        return asset.gas_accuracy
+    devices = [device for link in config.link if isinstance(link, ModbusLinkConfig) for device in link.devices]
+    known = (accuracy_of(device.template) for device in devices if device.asset == asset.id)
+    return next((accuracy for accuracy in known if not accuracy.assumed), DEFAULT_ACCURACY)
 
 
 def load(path: Path) -> Config:

@@ -29,6 +29,7 @@ from models.findings import (
     Fact,
     Family,
     FaultCode,
+    Finding,
     GraphPath,
     Hypothesis,
     RankedCause,
@@ -81,7 +82,8 @@ async def weigh_methods(evidence: Evidence) -> Diagnosis:
     """The deterministic methods' answer."""
     finding = evidence.incident.finding
     if evidence.gases is not None:
-        return diagnose(evidence.gases, evidence.incident.nameplate)
+        diagnosis = diagnose(evidence.gases, evidence.incident.nameplate)
+        return diagnosis if diagnosis.severity >= finding.severity else _outvoted(diagnosis, finding)
     return Diagnosis(
         code=None,
         family=finding.family,
@@ -211,6 +213,23 @@ async def begin(engine: Engine, incident: Incident, verdict_timeout: timedelta, 
     priority = 10 * incident.severity + criticality
     key = incident.id
     return await engine.start(investigate, incident, verdict_timeout, key=key, queue=INVESTIGATIONS, priority=priority)
+
+
+def _outvoted(diagnosis: Diagnosis, finding: Finding) -> Diagnosis:
+    """The amounts say less than the finding does, which rests on how they rise: what it says is kept."""
+    named = diagnosis.code not in (None, FaultCode.N)
+    return diagnosis.model_copy(
+        update={
+            "code": diagnosis.code if named else None,
+            "family": diagnosis.family if named else finding.family,
+            "hypotheses": diagnosis.hypotheses if named else (),
+            "votes": diagnosis.votes | {finding.method: finding.code},
+            "severity": finding.severity,
+            "abstained": diagnosis.abstained or ("" if named else "the amounts are typical, only their rise is not"),
+            "facts": finding.facts + diagnosis.facts,
+            "recommendation": Recommendation.RESAMPLE,
+        }
+    )
 
 
 def _candidates(methods: Diagnosis) -> list[FaultCode]:

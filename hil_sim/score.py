@@ -21,6 +21,7 @@ STALE_CYCLES = 3.0  # device cycles that a value may be behind: one to be shown,
 STALE_SLACK_S = 2.0
 GAS_CYCLES = 6  # analyses that a careful gateway waits for before it believes a jump of gases
 ALWAYS_ALLOWED = ("JournalRescued",)  # about the gateway itself
+ODDITIES = ("Anomaly", "DgaRate")  # never asked for, and not wrong of an asset in trouble
 
 
 @dataclass(slots=True)
@@ -251,7 +252,7 @@ def _allowed(truth: Truth, alarm: _Alarm) -> bool:
     if truth.near.get((alarm.asset, alarm.definition), alarm.first_s + 1) <= alarm.first_s:
         return True
     troubled = [c for c in truth.conditions if c.asset == alarm.asset and c.began_s <= alarm.first_s]
-    return alarm.definition == "Anomaly" and bool(troubled)
+    return alarm.definition in ODDITIES and bool(troubled)
 
 
 def _check_evidence(

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pydantic import Field, model_validator
 
 from drivers.base import Frozen, Name
+from models.dga.accuracy import GasAccuracy
 
 __all__ = (
     "Asset",
@@ -179,3 +180,6 @@ class Asset(Frozen):
     criticality: int = Field(default=3, ge=1, le=5, description="5 is the most critical; ranks the outbox")
     nameplate: Nameplate = Nameplate()
     risk: RiskPlate = RiskPlate()
+    gas_accuracy: GasAccuracy | None = Field(
+        default=None, description="its gas monitor's stated accuracy; without it the one known for the template"
+    )

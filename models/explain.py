@@ -28,6 +28,7 @@ _FAULTS = {
     FaultCode.S: "stray gassing of the oil",
     FaultCode.N: "no fault",
 }
+_WITHIN = " accuracy"  # ends the names of facts that `dga.consensus` draws from it
 _ADVICE = {
     Recommendation.CONTINUE: "go on monitoring",
     Recommendation.RESAMPLE: "take a sample for the laboratory",
@@ -70,6 +71,7 @@ def explanation(diagnosis: Diagnosis, asset_id: str) -> str:
         _limits(diagnosis.facts),
         f"IEEE C57.104-2019 status: {diagnosis.status} of 3." if diagnosis.status else "",
         _methods(diagnosis.votes),
+        _zones(diagnosis.facts),
         _listed("How sure", (f"{each.code} {each.probability:.0%}" for each in diagnosis.hypotheses)),
         _listed("Memory offers", (f"{each.cause} {each.score:.0%}" for each in diagnosis.causes)),
         _core(diagnosis),
@@ -148,7 +150,14 @@ def _headline(diagnosis: Diagnosis, asset_id: str) -> str:
 
 
 def _measured(facts: Sequence[Fact]) -> str:
-    return _listed("Measured", (f"{fact.name} {_amount(fact)}" for fact in facts if " limit" not in fact.name))
+    kept = (fact for fact in facts if " limit" not in fact.name and not fact.name.endswith(_WITHIN))
+    return _listed("Measured", (f"{fact.name} {_amount(fact)}" for fact in kept))
+
+
+def _zones(facts: Sequence[Fact]) -> str:
+    """What else the methods could have said, had the monitor erred as far as it may."""
+    reached = (fact for fact in facts if fact.name.endswith(_WITHIN))
+    return _listed("Zones that errors of measurement may reach", (f"{fact.name} {fact.value:.0%}" for fact in reached))
 
 
 def _limits(facts: Sequence[Fact]) -> str:

@@ -19,11 +19,15 @@ from models.dga.gases import MAX_UL_L, Gases
 from models.findings import EvidenceSample
 
 __all__ = (
+    "GAS_FIELDS",
+    "MAX_CYCLES",
+    "MIN_RELIABLE",
     "Cycle",
     "CycleDetector",
     "Reading",
     "Window",
     "above_detection",
+    "level_change",
     "measured_value",
     "reliable_gases",
     "window_of",
@@ -35,7 +39,7 @@ SAME_LEVEL = 0.75  # the smaller of two neighbours is at least this share of the
 
 _LONG_AGO = datetime(1970, 1, 2, tzinfo=UTC)  # stands for the time of an empty window
 
-_FIELDS = {  # indicator → field of Gases
+GAS_FIELDS = {  # indicator → field of Gases
     "SIML.H2ppm": "h2_ul_l",
     "SIML.CH4ppm": "ch4_ul_l",
     "SIML.C2H6ppm": "c2h6_ul_l",
@@ -46,7 +50,7 @@ _FIELDS = {  # indicator → field of Gases
 }
 _ACCURACY_UL_L = {"h2_ul_l": 25, "ch4_ul_l": 10, "c2h6_ul_l": 10, "c2h4_ul_l": 10, "c2h2_ul_l": 2}
 _SUFFICIENT_UL_L = {"h2_ul_l": 50, "ch4_ul_l": 30, "c2h6_ul_l": 30, "c2h4_ul_l": 30, "c2h2_ul_l": 4}
-_FAULT_INDICATORS = tuple(indicator for indicator, field in _FIELDS.items() if field in _ACCURACY_UL_L)
+_FAULT_INDICATORS = tuple(indicator for indicator, field in GAS_FIELDS.items() if field in _ACCURACY_UL_L)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,13 +196,13 @@ def reliable_gases(window: Window, now: datetime | None = None, span: timedelta 
     if len(cycles) < MIN_RELIABLE:
         return Reading(None, reason=f"{len(cycles)} of {MIN_RELIABLE} measurements within {span}")
     newest = tuple(cycles[-MIN_RELIABLE:])
-    changes = [_level_change(old, new) for old, new in pairwise(newest)]
+    changes = [level_change(old, new) for old, new in pairwise(newest)]
     if all(change > 0 for change in changes):
         newest = newest[-1:]
     elif any(changes):
         since = next(age for age, change in enumerate(reversed(changes), start=1) if change)
         return Reading(None, reason=f"the level changed: {since} of {MIN_RELIABLE} measurements since")
-    if any(cycle.values.get(indicator, 0.0) > MAX_UL_L for cycle in newest for indicator in _FIELDS):
+    if any(cycle.values.get(indicator, 0.0) > MAX_UL_L for cycle in newest for indicator in GAS_FIELDS):
         return Reading(None, newest, "a value is no concentration")
     gases = _medians(newest)
     if not above_detection(gases):
@@ -206,12 +210,15 @@ def reliable_gases(window: Window, now: datetime | None = None, span: timedelta 
     return Reading(gases, newest)
 
 
-def _level_change(old: Cycle, new: Cycle) -> int:
-    """0 at the same level, 1 where some gas left it upwards and none downwards, else -1."""
+def level_change(old: Cycle, new: Cycle) -> int:
+    """How the fault gases moved, all of which both cycles must hold.
+
+    0 at the same level, 1 where some gas left it upwards and none downwards, else -1.
+    """
     directions = set()
     for indicator in _FAULT_INDICATORS:
         before, after = old.values[indicator], new.values[indicator]
-        if abs(after - before) > _ACCURACY_UL_L[_FIELDS[indicator]] and (
+        if abs(after - before) > _ACCURACY_UL_L[GAS_FIELDS[indicator]] and (
             min(before, after) < SAME_LEVEL * max(before, after)
         ):
             directions.add(1 if after > before else -1)
@@ -223,7 +230,7 @@ def _medians(cycles: Sequence[Cycle]) -> Gases:
     return Gases(
         **{
             field: max(0.0, median(cycle.values[indicator] for cycle in cycles))
-            for indicator, field in _FIELDS.items()
+            for indicator, field in GAS_FIELDS.items()
             if all(indicator in cycle.values for cycle in cycles)
         }
     )

@@ -13,19 +13,22 @@ from uuid import NAMESPACE_URL, uuid5
 
 from drivers.base import Clock, Point, Quality, Sample
 from drivers.errors import BadInput
+from gateway.agents.gas_rules import HYDROGEN, GasRateRule
 from gateway.agents.rules import HOT_SPOT_CALCULATED, LOAD, TOP_OIL, rules_for
 from gateway.agents.sight import Abstaining, Remembering, Rule, Sight
 from gateway.agents.twin import ThermalTwin
 from gateway.alarms import Judgement, TimeSource
 from models.asset import Asset
-from models.features import Cycle, CycleDetector, Window, measured_value
+from models.dga.accuracy import DEFAULT_ACCURACY, GasAccuracy
+from models.dga.rates import GasTrend
+from models.features import GAS_FIELDS, Cycle, CycleDetector, Window, measured_value
 from models.findings import EvidenceSample, Fact, Family, Finding, Severity
 from models.trend import Keepsake
 
 if TYPE_CHECKING:  # its onnxruntime costs 30 MB, which a gateway without anomaly models need not have
     from models.anomaly import AnomalyModel
 
-__all__ = ("HardAgent",)
+__all__ = ("DAY", "HardAgent", "by_time")
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +84,7 @@ class HardAgent:
         clock: Clock,
         *,
         model: "AnomalyModel | None" = None,
+        gas_accuracy: GasAccuracy = DEFAULT_ACCURACY,
         time_factor: float = 1.0,
         clear_after_cycles: int = 20,
         lost_delay_s: float = 30.0,
@@ -100,7 +104,12 @@ class HardAgent:
         indicators = [point.indicator for point in self._points.values()]
         self.twin = _twin_of(asset, indicators, time_factor)
         units = {point.indicator: point.unit for point in self._points.values()}
-        self._watches = [_Watch(rule) for rule in rules_for(asset, indicators, model, DAY / time_factor, units)]
+        day = DAY / time_factor
+        self.trend = GasTrend(day)
+        rules = rules_for(asset, indicators, model, day, units=units, accuracy=gas_accuracy)
+        self._watches = [_Watch(rule) for rule in rules]
+        if HYDROGEN in indicators:
+            self._watches.append(_Watch(GasRateRule(asset.nameplate, day, self.trend, gas_accuracy)))
         self._remembering = {
             f"{asset.id}/{watch.rule.definition}": watch.rule
             for watch in self._watches
@@ -135,9 +144,16 @@ class HardAgent:
         learnt, self._learnt = self._learnt, set()
         return [(key, self._remembering[key].keepsake()) for key in sorted(learnt)]
 
+    @property
+    def gas_points(self) -> tuple[Point, ...]:
+        """The gases that the device shows which shows hydrogen: what the trend is rebuilt from."""
+        hydrogen = self._points.get(f"{self.asset.id}/{HYDROGEN}")
+        members = self._groups[hydrogen.group].points if hydrogen else ()
+        return tuple(point for point in members if point.indicator in GAS_FIELDS)
+
     def warm(self, samples: Sequence[Sample]) -> None:
         """Rebuild windows at boot from samples that were kept; judges nothing."""
-        for batch in _by_time(samples):
+        for batch in by_time(samples):
             self._absorb(batch)
 
     def continue_alarms(self, definitions: Iterable[str]) -> None:
@@ -189,6 +205,7 @@ class HardAgent:
             if cycle is not None:
                 group.time_source = _time_source(members[-1])
                 group.window.add(cycle)
+                self.trend.feed(cycle)
                 cycles.append((group, cycle))
                 self._calculate(cycle)
                 self._learn(cycle)
@@ -360,7 +377,7 @@ def _by_group(points: Iterable[Point]) -> dict[str, tuple[Point, ...]]:
     return {name: tuple(members) for name, members in groups.items()}
 
 
-def _by_time(samples: Sequence[Sample]) -> list[list[Sample]]:
+def by_time(samples: Sequence[Sample]) -> list[list[Sample]]:
     """Samples of one poll share their receipt time to the nanosecond or nearly so; replay them poll by poll."""
     batches: dict[datetime, list[Sample]] = {}
     for sample in sorted(samples, key=lambda sample: sample.received_time):

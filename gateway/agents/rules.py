@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gateway.agents.equipment_rules import equipment_rules
 from gateway.agents.sight import ABSENT, Rule, Sight
 from models.asset import Asset, Nameplate
+from models.dga.accuracy import GasAccuracy
 from models.dga.consensus import diagnose
 from models.features import Window, reliable_gases
 from models.findings import Fact, Family, Severity
@@ -50,6 +51,7 @@ class GasRule:
 
     nameplate: Nameplate
     day: timedelta  # 24 hours of device time
+    accuracy: GasAccuracy | None = None  # the monitor's: adds the zones that its errors may reach
     definition: str = "DgaFault"
     trigger: str = "SIML.H2ppm"
     lasts_cycles: int = 1  # the reliability gate has counted them
@@ -59,7 +61,7 @@ class GasRule:
         reading = reliable_gases(window, window.newest.time, self.day)
         if reading.gases is None:
             return ABSENT if reading.quiet else None
-        diagnosis = diagnose(reading.gases, self.nameplate)
+        diagnosis = diagnose(reading.gases, self.nameplate, accuracy=self.accuracy)
         if diagnosis.severity is Severity.NONE:
             return ABSENT
         return Sight(
@@ -68,7 +70,9 @@ class GasRule:
             method="dga_consensus",
             code=str(diagnosis.code or "undecided"),
             family=Family.MIXED if diagnosis.code is None else diagnosis.family,  # undecided is still a fault
-            confidence=diagnosis.hypotheses[0].probability if diagnosis.hypotheses else 0.0,
+            confidence=max(
+                (h.probability for h in diagnosis.hypotheses if diagnosis.code in (None, h.code)), default=0.0
+            ),
             facts=diagnosis.facts,
             assumptions=diagnosis.assumptions,
             value=f"{diagnosis.code or 'fault, type undecided'}, status {diagnosis.status}",
@@ -190,11 +194,13 @@ def rules_for(
     indicators: Sequence[str],
     model: "AnomalyModel | None",
     day: timedelta,
+    *,
     units: Mapping[str, str] | None = None,
+    accuracy: GasAccuracy | None = None,
 ) -> list[Rule]:
     """The rules that this asset's points can feed; `units` of the indicators, for those that take several."""
     candidates: list[Rule] = [
-        GasRule(asset.nameplate, day),
+        GasRule(asset.nameplate, day, accuracy),
         TemperatureRule(asset.nameplate, "TopOilHigh", TOP_OIL),
         _hot_spot_rule(asset.nameplate, indicators),
         PressureRule(asset.nameplate),

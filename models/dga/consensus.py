@@ -1,4 +1,4 @@
-"""From one oil sample to a diagnosis: four published methods, fused by a fixed rule that never guesses in silence.
+"""From one oil sample to a diagnosis: the published methods and a learned model, fused by a fixed rule.
 
 Inputs: concentrations in µL/L (of one reliable sample) and the nameplate.  Called by hard agents, by investigations
 and by `blackstart diagnose`; pure, so that the same sample always gets the same answer.
@@ -7,96 +7,132 @@ The rule, in order:
 1. Fluid: the methods hold for mineral oil; any other abstains.
 2. Gate: IEEE C57.104-2019 status 1 is code N, whatever the proportions of such small gases say.  The votes are listed
    all the same.  Where only CO or CO2 exceed a limit no method applies, and the answer abstains.
-3. Fusion: each method that decides is an opinion, a distribution over the codes: its code gets the method's accuracy,
-   the other codes of the same family share what its family accuracy leaves, all others the rest.  The opinions
-   are multiplied, each raised to its weight (a logarithmic opinion pool), and normalised.
+3. Fusion (`fusion`): Triangle 1 first, the ratios, Pentagon 1 and hydrogen, the learned model as a second opinion.
 4. Family first: the family with the largest sum, then the likeliest code in it.  Where no family has more than half of
-   the belief it abstains.
+   the belief it abstains.  Below the threshold τ the code is given, and called a suspicion.
 
-Triangle 1 leads: no other method alone outweighs it, because where two differ it is right more often; only the others
-together can.  The weights sum to 1.5 and not to 4 because all methods read the same five gases, so that their errors
-go together; with that sum a stated belief of 0.8 is right about as often as it says (held against published labels).
-Accuracies, over the samples that a method decides: 1,543 distinct published faults.  They count wrong labels as
-errors; on inspected cases the methods do better.
+A learned model that is not there, or whose file is damaged, is named as an assumption; the published methods decide
+alone then.  Triangles 4 and 5 and Pentagon 2 are listed among the votes as refinements; they do not move the code.
+With a monitor's stated accuracy the zones that its errors may reach are listed as facts.  Their shares do not enter the
+belief: on development data that made neither the code nor the confidence better.
 Limits of validity: a tap changer whose oil reaches the main tank adds C2H2 that is no fault of the transformer.
 """
 
-from math import log
-from types import MappingProxyType
-from typing import NamedTuple
+from collections.abc import Mapping
+from itertools import compress
 
 import numpy as np
 
 from models.asset import Fluid, Nameplate
-from models.dga.duval import pentagon_1, triangle_1
-from models.dga.gases import Gases
-from models.dga.limits import FAULT_GASES, Limits, c57_104_status
+from models.data_sheet import DataSheet, Mark
+from models.dga.accuracy import GasAccuracy
+from models.dga.batch import ANSWERS, CODES, Marks, Matrix, marks_of
+from models.dga.duval import pentagon_1, pentagon_2, triangle_1, triangle_4, triangle_5
+from models.dga.fusion import FAMILIES, family_beliefs, pool
+from models.dga.gases import FAULT_GASES, Gases
+from models.dga.learned import LearnedModel, features, installed
+from models.dga.limits import Limits, c57_104_status
 from models.dga.ratios import iec_60599, rogers
-from models.findings import FAMILY, Diagnosis, Family, FaultCode, Hypothesis, Recommendation, Severity
+from models.dga.uncertainty import zone_probabilities
+from models.findings import FAMILY, Diagnosis, Fact, Family, FaultCode, Hypothesis, Recommendation, Severity
 
-__all__ = ("MODELS_IDENTITY", "diagnose")
+__all__ = ("MODELS_IDENTITY", "SHEETS", "choose", "codes_said", "diagnose", "identity", "tau")
 
-MODELS_IDENTITY = "blackstart-dga/1 (triangle 1, pentagon 1, IEC 60599, Rogers, C57.104-2019)"
+MODELS_IDENTITY = "blackstart-dga/2 (triangle 1, pentagon 1, IEC 60599, Rogers, C57.104-2019)"
+TAU_ALONE = 0.57  # τ without the learned model, by the same rule and from the same rows as the model's own
 _NO_DIAGNOSIS = "no diagnosis"
 _NOTHING_KNOWN = Nameplate()
-
-
-class _Method(NamedTuple):
-    """How far one method's vote is believed."""
-
-    accuracy: float  # share of decided samples whose code is right
-    family_accuracy: float  # share of decided samples whose family is right
-    weight: float  # exponent in the pool
-
-
-_METHODS = MappingProxyType(
-    {
-        "duval_triangle_1": _Method(0.64, 0.86, 0.75),
-        "duval_pentagon_1": _Method(0.74, 0.92, 0.375),
-        "iec_60599": _Method(0.80, 0.95, 0.1875),
-        "rogers": _Method(0.82, 0.97, 0.1875),
-    }
-)
-_CODES = (FaultCode.PD, FaultCode.D1, FaultCode.D2, FaultCode.DT, FaultCode.T1, FaultCode.T2, FaultCode.T3)
-_MIXED_KIN = frozenset({Family.DISCHARGE, Family.THERMAL})  # what the mixed zone DT is a mixture of
 _MAJORITY = 0.5  # of the belief, below which no family is named
+_CERTAIN = 0.95  # of the draws within the monitor's accuracy, above which a zone is not worth a fact
 
-_Votes = dict[str, tuple[FaultCode, ...]]
+_Codes = tuple[FaultCode, ...]
 
 
 def diagnose(
     gases: Gases,
     nameplate: Nameplate = _NOTHING_KNOWN,
     previous: Gases | None = None,
+    *,
+    accuracy: GasAccuracy | None = None,
+    model: LearnedModel | str | None = None,
 ) -> Diagnosis:
-    """The diagnosis of one sample; `previous`, the sample before it, adds the deltas of C57.104 to the gate."""
+    """The diagnosis of one sample.
+
+    `previous`, the sample before it, adds the deltas of C57.104 to the gate.  `accuracy`, the monitor's, adds the zones
+    that its errors may reach.  `model` is the learned model, or in words why there is none; None takes the installed.
+    """
+    if model is None:
+        model = installed()
+    said = _ask(gases)
     if nameplate.fluid is not Fluid.MINERAL:
         reason = f"the methods hold for mineral oil, not for {nameplate.fluid}"
         return Diagnosis(
             code=None,
             family=Family.NONE,
             hypotheses=(),
-            votes=dict.fromkeys(_METHODS, reason),
+            votes=dict.fromkeys(said, reason),
             severity=Severity.NONE,
             abstained=reason,
             recommendation=Recommendation.RESAMPLE,
-            models_identity=MODELS_IDENTITY,
+            models_identity=identity(model),
         )
     limits = c57_104_status(gases, nameplate, previous)
-    votes = _vote(gases)
+    amounts = np.array([[gases.of(gas) for gas in FAULT_GASES]], dtype=np.float64)
+    marks = {method: marks_of(codes)[np.newaxis] for method, codes in said.items()}
+    learned = None if isinstance(model, str) else model.probabilities(features(amounts, marks))
+    votes = _votes(gases, said, learned if amounts.any() else None)
+    beliefs: dict[FaultCode, float] = {}
     if limits.status == 1:
-        return _answer(votes, limits, nameplate, {FaultCode.N: 1.0}, "")
-    if not set(limits.exceeded) & set(FAULT_GASES):
-        return _answer(votes, limits, nameplate, {}, "only CO or CO2 exceed a limit: no method names a fault")
-    if not any(_opinion_codes(codes) for codes in votes.values()):
-        return _answer(votes, limits, nameplate, {}, "no method decides")
-    beliefs = _pool(votes)
-    family, share = _leading_family(beliefs)
-    reason = "" if share > _MAJORITY else f"the methods disagree: {family} leads with {share:.2f} of the belief"
-    return _answer(votes, limits, nameplate, beliefs, reason)
+        code, reason, beliefs = FaultCode.N, "", {FaultCode.N: 1.0}
+    elif not set(limits.exceeded) & set(FAULT_GASES):
+        code, reason = None, "only CO or CO2 exceed a limit: no method names a fault"
+    else:
+        row = pool(amounts, marks, learned)
+        code, reason = _decide(row)
+        beliefs = dict(sorted(zip(CODES, row[0].tolist(), strict=True), key=lambda item: -item[1]))
+    return Diagnosis(
+        code=code,
+        family=FAMILY[code] if code else Family.NONE,
+        hypotheses=tuple(Hypothesis(code=each, probability=belief) for each, belief in beliefs.items()),
+        votes=votes,
+        severity=(severity := _severity(code, limits.status)),
+        abstained=reason,
+        status=limits.status,
+        facts=limits.facts + (_zone_facts(gases, accuracy) if accuracy and code is not FaultCode.N and beliefs else ()),
+        assumptions=limits.assumptions + _assumptions(nameplate, model, code, beliefs),
+        recommendation=_recommendation(code, severity),
+        explanation=_explanation(code, limits, beliefs, reason),
+        deterministic_code=code,
+        models_identity=identity(model),
+    )
 
 
-def _vote(gases: Gases) -> _Votes:
+def identity(model: LearnedModel | str) -> str:
+    """What has diagnosed, for the record."""
+    return MODELS_IDENTITY if isinstance(model, str) else f"{MODELS_IDENTITY} + {model.identity}"
+
+
+def tau(model: LearnedModel | str) -> float:
+    """The confidence below which a code is only a suspicion; fixed on development data."""
+    return TAU_ALONE if isinstance(model, str) or model.card is None else model.card.tau["consensus"]
+
+
+def choose(beliefs: Matrix) -> list[int | None]:
+    """Per row of (n, 6) beliefs the index of the code in `CODES`, family first; None where no family has a majority."""
+    families = family_beliefs(beliefs)
+    leading = families.argmax(axis=1)
+    is_member = np.array([FAMILY[code] for code in CODES]) == np.array(FAMILIES)[leading][:, np.newaxis]
+    best = np.where(is_member, beliefs, -1.0).argmax(axis=1)
+    has_majority = families.max(axis=1) > _MAJORITY if len(families) else []
+    return [index if named else None for index, named in zip(best.tolist(), has_majority, strict=True)]
+
+
+def codes_said(marks: Marks) -> list[tuple[FaultCode, ...]]:
+    """Per row of (n, 9) marks the codes in words."""
+    return [tuple(compress(ANSWERS, row)) for row in marks.tolist()]
+
+
+def _ask(gases: Gases) -> dict[str, _Codes]:
     """What each method says: one code, both codes of an overlap, or none."""
     triangle, pentagon, ratio = triangle_1(gases), pentagon_1(gases), rogers(gases)
     return {
@@ -107,73 +143,52 @@ def _vote(gases: Gases) -> _Votes:
     }
 
 
-def _opinion_codes(codes: tuple[FaultCode, ...]) -> tuple[FaultCode, ...]:
-    """The codes as the pool knows them: stray gassing counts as T1, whose mildest form it is; N is no opinion."""
-    return tuple(FaultCode.T1 if code is FaultCode.S else code for code in codes if code is not FaultCode.N)
+def _votes(gases: Gases, said: Mapping[str, _Codes], learned: Matrix | None) -> dict[str, str]:
+    """The methods' answers in words, the refinements that apply, and the learned model's."""
+    votes = {method: "/".join(sorted(codes)) or _NO_DIAGNOSIS for method, codes in said.items()}
+    if learned is not None:
+        votes["learned"] = CODES[int(learned[0].argmax())].value
+    refined = {
+        "duval_triangle_4": triangle_4(gases),
+        "duval_triangle_5": triangle_5(gases),
+        "duval_pentagon_2": pentagon_2(gases),
+    }
+    return votes | {method: answer.zone.value for method, answer in refined.items() if answer.zone}
 
 
-def _pool(votes: _Votes) -> dict[FaultCode, float]:
-    """Logarithmic opinion pool over `_CODES`; sums to 1."""
-    score = np.zeros(len(_CODES))
-    for method, codes in votes.items():
-        if opinion := _opinion_codes(codes):
-            believed = _METHODS[method]
-            score += believed.weight * np.array([log(_belief(code, opinion, believed)) for code in _CODES])
-    beliefs = np.exp(score - score.max())
-    beliefs /= beliefs.sum()
-    return dict(sorted(zip(_CODES, beliefs.tolist(), strict=True), key=lambda item: -item[1]))
+def _decide(row: Matrix) -> tuple[FaultCode | None, str]:
+    """Code, or the reason to abstain."""
+    index = choose(row)[0]
+    if index is not None:
+        return CODES[index], ""
+    share = family_beliefs(row)[0]
+    leading = FAMILIES[int(share.argmax())]
+    return None, f"the methods disagree: {leading} leads with {share.max():.2f} of the belief"
 
 
-def _belief(code: FaultCode, voted: tuple[FaultCode, ...], method: _Method) -> float:
-    """How much one method's vote leaves for one code; over `_CODES` it sums to 1."""
-    kin = [other for other in _CODES if other not in voted and _are_kin(other, voted[0])]
-    if code in voted:
-        return (method.accuracy if kin else method.family_accuracy) / len(voted)
-    if code in kin:
-        return (method.family_accuracy - method.accuracy) / len(kin)
-    return (1 - method.family_accuracy) / (len(_CODES) - len(voted) - len(kin))
-
-
-def _are_kin(code: FaultCode, voted: FaultCode) -> bool:
-    """Same family; the mixed zone is kin to each of its parts, but a vote for a part is no vote for the mixture."""
-    return FAMILY[code] is FAMILY[voted] or (voted is FaultCode.DT and FAMILY[code] in _MIXED_KIN)
-
-
-def _leading_family(beliefs: dict[FaultCode, float]) -> tuple[Family, float]:
-    shares: dict[Family, float] = {}
-    for code, belief in beliefs.items():
-        shares[FAMILY[code]] = shares.get(FAMILY[code], 0.0) + belief
-    family = max(shares, key=lambda name: shares[name])
-    return family, shares[family]
-
-
-def _answer(
-    votes: _Votes, limits: Limits, nameplate: Nameplate, beliefs: dict[FaultCode, float], abstained: str
-) -> Diagnosis:
-    """The diagnosis that the beliefs lead to; with a reason to abstain they are still listed."""
-    assumptions = limits.assumptions
+def _assumptions(
+    nameplate: Nameplate, model: LearnedModel | str, code: FaultCode | None, beliefs: Mapping[FaultCode, float]
+) -> tuple[str, ...]:
+    found = []
     if nameplate.tap_changer_communicates is not False:
         known = "reaches" if nameplate.tap_changer_communicates else "not known to stay out of"
-        assumptions += (f"tap changer oil {known} the main tank: C2H2 taken as the transformer's own",)
-    code = None
-    if not abstained:
-        family, _ = _leading_family(beliefs)
-        code = max((code for code in beliefs if FAMILY[code] is family), key=lambda code: beliefs[code])
-    severity = _severity(code, limits.status)
-    return Diagnosis(
-        code=code,
-        family=FAMILY[code] if code else Family.NONE,
-        hypotheses=tuple(Hypothesis(code=each, probability=belief) for each, belief in beliefs.items()),
-        votes={method: "/".join(sorted(codes)) or _NO_DIAGNOSIS for method, codes in votes.items()},
-        severity=severity,
-        abstained=abstained,
-        status=limits.status,
-        facts=limits.facts,
-        assumptions=assumptions,
-        recommendation=_recommendation(code, severity),
-        explanation=_explanation(code, limits, beliefs, abstained),
-        deterministic_code=code,
-        models_identity=MODELS_IDENTITY,
+        found.append(f"tap changer oil {known} the main tank: C2H2 taken as the transformer's own")
+    if isinstance(model, str):
+        found.append(f"learned model not used: {model}")
+    if code is not None and beliefs[code] < tau(model):
+        found.append("confidence below its threshold: the code is a suspicion")
+    return tuple(found)
+
+
+def _zone_facts(gases: Gases, accuracy: GasAccuracy) -> tuple[Fact, ...]:
+    """Zones that the monitor's errors may reach, where they are more than one."""
+    within = "within the assumed accuracy" if accuracy.assumed else "within the monitor's accuracy"
+    return tuple(
+        Fact(name=f"{method.replace('_', ' ')} {answer} {within}", value=share, unit="1")
+        for method, shares in zone_probabilities(gases, accuracy).items()
+        if max(shares.values()) < _CERTAIN
+        for answer, share in shares.items()
+        if share > 1 - _CERTAIN
     )
 
 
@@ -211,3 +226,30 @@ def _explanation(code: FaultCode | None, limits: Limits, beliefs: dict[FaultCode
     if code is None:
         return f"{above}; no fault is named: {abstained}."
     return f"{above}; {code} ({FAMILY[code]}) is the likeliest fault with probability {beliefs[code]:.2f}."
+
+
+_MINERAL = "mineral oil, main tank; amounts behind the gate"
+_FIVE = "H2, CH4, C2H6, C2H4, C2H2 in uL/L"
+
+SHEETS = (
+    DataSheet(
+        name="consensus",
+        title="Consensus of the gas methods",
+        function="models.dga.consensus.diagnose",
+        inputs=(_FIVE, "CO, CO2 in uL/L for the gate", "nameplate"),
+        output="PD D1 D2 T1 T2 T3 with probabilities; N below the gate",
+        validity=(_MINERAL, "no code where no family has more than half of the belief", "below tau a suspicion"),
+        source="logarithmic pool of Triangle 1, Pentagon 1, IEC 60599, Rogers, hydrogen and the learned model",
+        mark=Mark.OWN,
+    ),
+    DataSheet(
+        name="learned",
+        title="Learned gas model",
+        function="models.dga.learned.LearnedModel",
+        inputs=(_FIVE,),
+        output="PD D1 D2 T1 T2 T3 with probabilities",
+        validity=(_MINERAL, "proportions only", "a second opinion; its labels are published ones, some of them wrong"),
+        source="models/weights/dga.json, the model card",
+        mark=Mark.OWN,
+    ),
+)

@@ -10,7 +10,8 @@ import pytest
 from pydantic import BaseModel
 
 from drivers.errors import Misconfigured
-from gateway.config import CONFIG_BYTES_MAX, Config, load, parse
+from gateway.config import CONFIG_BYTES_MAX, Config, gas_accuracy, load, parse
+from models.dga.accuracy import DEFAULT_ACCURACY, accuracy_of
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "systemd" / "blackstart.toml"
@@ -100,6 +101,18 @@ def test_an_anomaly_model_that_exists_is_fine(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text(f'{MINIMAL}\n[[anomaly_model]]\nasset = "T1"\nfile = "{tmp_path / "m.onnx"}"\n')
     assert load(path).anomaly_model[0].asset == "T1"
+
+
+def test_a_gas_monitors_accuracy_is_what_the_file_says_else_its_templates() -> None:
+    raw = tomllib.loads(MINIMAL)
+    config = parse(raw, "x")
+    assert gas_accuracy(config, config.asset[0]) == accuracy_of("vaisala-opt100") != DEFAULT_ACCURACY
+    raw["asset"][0]["gas_accuracy"] = {"relative": 0.05}
+    config = parse(raw, "x")
+    assert gas_accuracy(config, config.asset[0]).relative == 0.05
+    raw = tomllib.loads(MINIMAL.replace("vaisala-opt100", "mr-msense"))
+    config = parse(raw, "x")
+    assert gas_accuracy(config, config.asset[0]) == DEFAULT_ACCURACY
 
 
 # -- the sample file

@@ -16,10 +16,11 @@ from gateway.verdicts import VerdictCommand, Verdicts
 from journal import Journal
 from journal.engine import Kind, SimulatedCrash, decode
 from journal.fault_graph import Episode
-from models.findings import Diagnosis, Family, FaultCode, Finding, Recommendation, Severity
+from models.findings import Diagnosis, Fact, Family, FaultCode, Finding, Recommendation, Severity
 
 DEADLINE = timedelta(days=14)
-UNDECIDED = (80.0, 110.0, 50.0, 40.0, 70.0)
+UNDECIDED = (986.0, 282.0, 20.0, 73.0, 11.0)
+TYPICAL = (65.0, 40.0, 12.0, 12.0, 0.0)
 
 
 async def run_to_the_end(world: Any, incident: Any, verdict: Any = None) -> tuple[str, Diagnosis]:
@@ -54,6 +55,30 @@ async def test_an_arcing_fault_is_named_with_votes_branches_and_causes(
     assert "D2" in diagnosis.explanation
     assert diagnosis.core_status == "off"
     assert diagnosis.core_choice.startswith("unavailable")
+
+
+async def test_gases_that_rise_while_their_amounts_are_typical_are_not_called_healthy(
+    world: Any, make_finding: Any, verdict: Any
+) -> None:
+    rise = Fact(name="H2 rise in 1 d", value=45.0, unit="uL/L")
+    finding = make_finding(
+        kind="healthy",
+        code="GasRising",
+        method="gas_rate",
+        family=Family.MIXED,
+        severity=Severity.WARNING,
+        facts=(rise,),
+        evidence=tuple(
+            sample.model_copy(update={"value": TYPICAL[index % 5]})
+            for index, sample in enumerate(make_finding().evidence)
+        ),
+    )
+    _, diagnosis = await run_to_the_end(world, await world.open(finding, definition="DgaRate"), verdict())
+    assert (diagnosis.code, diagnosis.severity, diagnosis.family) == (None, Severity.WARNING, Family.MIXED)
+    assert diagnosis.recommendation is Recommendation.RESAMPLE
+    assert diagnosis.votes["gas_rate"] == "GasRising"
+    assert "H2 rise in 1 d 45 uL/L" in diagnosis.explanation
+    assert "only their rise is not" in diagnosis.explanation
 
 
 async def test_the_alarm_is_amended_twice_and_its_messages_are_queued(

@@ -5,6 +5,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from models.asset import Nameplate
+from models.dga.accuracy import DEFAULT_ACCURACY
 from models.dga.consensus import diagnose
 from models.dga.gases import Gases
 from models.explain import check_text, explanation, merge
@@ -178,3 +179,11 @@ def test_model_text_is_added_only_when_it_is_evidence():
     # what the stock model really wrote about an arc
     raved = "The fault code D1 indicates that a 1.5-liter (2.2 L) fuel tank in a 2022 car is leaking 305 cubic liters."
     assert merge("TX: D1", raved, (*FACTS, Fact(name="H2", value=305, unit="uL/L"))) == "TX: D1"
+
+
+def test_zones_within_the_accuracy_have_a_sentence_of_their_own():
+    sample = Gases(h2_ul_l=305, ch4_ul_l=100, c2h6_ul_l=33, c2h4_ul_l=161, c2h2_ul_l=541)
+    lines = explanation(diagnose(sample, accuracy=DEFAULT_ACCURACY), "T1").splitlines()
+    (zones,) = [line for line in lines if line.startswith("Zones that errors of measurement may reach: ")]
+    assert "duval pentagon 1 D2 within the assumed accuracy" in zones
+    assert not [line for line in lines if line.startswith("Measured") and "accuracy" in line]

@@ -20,7 +20,7 @@ from models.training.anomaly import load_commissioning_csv, train_anomaly
 
 DAY = timedelta(days=1)
 START = datetime(2026, 3, 1, tzinfo=UTC)
-UNDECIDED = {"SIML.H2ppm": 80, "SIML.CH4ppm": 110, "SIML.C2H6ppm": 50, "SIML.C2H4ppm": 40, "SIML.C2H2ppm": 70}
+UNDECIDED = {"SIML.H2ppm": 986, "SIML.CH4ppm": 282, "SIML.C2H6ppm": 20, "SIML.C2H4ppm": 73, "SIML.C2H2ppm": 11}
 
 
 def test_a_hot_spot_is_judged_by_the_standards_limits() -> None:
