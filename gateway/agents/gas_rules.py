@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from gateway.agents.sight import ABSENT, INDICATOR_OF, Sight
+from gateway.agents.rules import INDICATOR_OF
+from gateway.agents.sight import ABSENT, Sight
 from models.asset import Nameplate
 from models.dga.accuracy import GasAccuracy
 from models.dga.consensus import diagnose
