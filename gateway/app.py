@@ -6,7 +6,7 @@ Polling starts before the journal is open: what it brings waits in `Intake`, bou
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -42,6 +42,7 @@ from journal import Journal
 from journal.engine import Engine, StepObserver, decode
 from models.core import Core
 from models.findings import Finding
+from models.thermal.cooling import CoolingFit
 
 if TYPE_CHECKING:  # its onnxruntime costs 30 MB, which a gateway without anomaly models need not have
     from models.anomaly import AnomalyModel
@@ -147,7 +148,8 @@ class _Daemon:
             engine.register(investigate, consolidate)
             desk.engine = engine
             stack.push_async_callback(engine.close)
-            hard = self._hard_agents(journal, book)
+            fits = {r.key: decode(r.payload, CoolingFit) for r in await journal.store.latest("cooling.fit")}
+            hard = self._hard_agents(journal, book, fits)
             wave = WaveAgent(config.edge, self._boost)
             points = [point for poller in self._pollers for point in poller.source.points]
             by_exception = ByException(points, LONGEST_SILENCE_S / config.gateway.time_factor)
@@ -220,7 +222,7 @@ class _Daemon:
                 notify(f"WATCHDOG=1\nSTATUS={connected}/{len(self._pollers)} links up, {waiting} messages waiting")
             await asyncio.sleep(WATCHDOG_FEED_S)
 
-    def _hard_agents(self, journal: Journal, book: AlarmBook) -> dict[str, HardAgent]:
+    def _hard_agents(self, journal: Journal, book: AlarmBook, fits: Mapping[str, CoolingFit]) -> dict[str, HardAgent]:
         config = self._config
         models = _anomaly_models(config)
         points = [point for poller in self._pollers for point in poller.source.points]
@@ -232,6 +234,7 @@ class _Daemon:
                 own,
                 self._clock,
                 model=models.get(asset.id),
+                cooling_fit=fits.get(asset.id),
                 time_factor=config.gateway.time_factor,
                 clear_after_cycles=config.alarm.clear_after_cycles,
                 lost_delay_s=config.alarm.measurement_lost_delay_s,

@@ -83,6 +83,14 @@ class Reflex:
         for asset_id, members in by_asset.items():
             for judgement in self._hard[asset_id].observe(members, self._store):
                 self._weigh(judgement)
+            self._keep_fit(asset_id)
+
+    def _keep_fit(self, asset_id: str) -> None:
+        """What commissioning has learnt of a transformer's cooling outlasts a restart."""
+        twin = self._hard[asset_id].twin
+        fit = twin.fit_to_keep() if twin else None
+        if fit is not None:
+            self._put(_Unit(entries=[Entry(kind="cooling.fit", key=asset_id, payload=encode(fit))]))
 
     def _store(self, samples: Sequence[Sample]) -> None:
         self._journal.samples.add(self._by_exception(samples))
@@ -91,14 +99,15 @@ class Reflex:
         """Last quality of each point."""
         return {point: quality for agent in self._hard.values() for point, quality in agent.qualities.items()}
 
-    def thermal(self) -> dict[str, dict[str, float | None]]:
-        """Calculated hot spot and ageing of the transformers that show enough."""
+    def thermal(self) -> dict[str, dict[str, float | str | None]]:
+        """Calculated hot spot and ageing of the transformers that show enough, and whether their cooling is watched."""
         twins = {asset_id: agent.twin for asset_id, agent in self._hard.items() if agent.twin}
         return {
             asset_id: {
                 "hot_spot_calculated_degc": twin.hot_spot_degc,
                 "ageing_rate": twin.ageing_rate,
                 "life_used_since_start_h": twin.life_used_h,
+                "cooling": twin.cooling_state,
             }
             for asset_id, twin in twins.items()
         }

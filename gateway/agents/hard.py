@@ -13,12 +13,13 @@ from uuid import NAMESPACE_URL, uuid5
 
 from drivers.base import Clock, Point, Quality, Sample
 from drivers.errors import BadInput
-from gateway.agents.rules import HOT_SPOT_CALCULATED, LOAD, TOP_OIL, Rule, Sight, rules_for
+from gateway.agents.rules import AMBIENT, LOAD, TOP_OIL, Rule, Sight, rules_for
 from gateway.agents.twin import ThermalTwin
 from gateway.alarms import Judgement, TimeSource
 from models.asset import Asset
 from models.features import Cycle, CycleDetector, Window, measured_value
 from models.findings import EvidenceSample, Fact, Family, Finding, Severity
+from models.thermal.cooling import CoolingFit
 
 if TYPE_CHECKING:  # its onnxruntime costs 30 MB, which a gateway without anomaly models need not have
     from models.anomaly import AnomalyModel
@@ -79,6 +80,7 @@ class HardAgent:
         clock: Clock,
         *,
         model: "AnomalyModel | None" = None,
+        cooling_fit: CoolingFit | None = None,
         time_factor: float = 1.0,
         clear_after_cycles: int = 20,
         lost_delay_s: float = 30.0,
@@ -95,7 +97,8 @@ class HardAgent:
         self._latest: dict[str, float] = {}
         self._quality: dict[str, Quality] = {}
         indicators = [point.indicator for point in self._points.values()]
-        self.twin = _twin_of(asset, indicators, time_factor)
+        self.twin = _twin_of(asset, indicators, time_factor, cooling_fit)
+        self._warming = False
         self._watches = [_Watch(rule) for rule in rules_for(asset, indicators, model, DAY / time_factor)]
 
     @property
@@ -110,8 +113,10 @@ class HardAgent:
 
     def warm(self, samples: Sequence[Sample]) -> None:
         """Rebuild windows at boot from samples that were kept; judges nothing."""
+        self._warming = True
         for batch in _by_time(samples):
             self._absorb(batch)
+        self._warming = False
 
     def continue_alarms(self, definitions: Iterable[str]) -> None:
         """At boot: conditions that stand in the journal, so that their end is seen too."""
@@ -170,11 +175,14 @@ class HardAgent:
         load_pu = self._latest.get(LOAD)
         if self.twin is None or TOP_OIL not in cycle.values or load_pu is None:
             return
-        self.twin.feed(cycle.time, load_pu, cycle.values[TOP_OIL])
-        if self.twin.hot_spot_degc is None:
-            self._latest.pop(HOT_SPOT_CALCULATED, None)
-        else:
-            self._latest[HOT_SPOT_CALCULATED] = self.twin.hot_spot_degc
+        healthy = all(watch.onset is None for watch in self._watches)
+        learn = None if self._warming else healthy
+        self.twin.feed(cycle.time, load_pu, cycle.values[TOP_OIL], self._latest.get(AMBIENT), learn=learn)
+        for indicator, value in self.twin.calculated.items():
+            if value is None:
+                self._latest.pop(indicator, None)
+            else:
+                self._latest[indicator] = value
 
     def _judge(self, group: _Group, cycle: Cycle) -> list[Judgement]:
         members = {point.indicator for point in group.points}
@@ -300,11 +308,13 @@ class HardAgent:
         return Judgement(asset_id=self.asset.id, definition="MeasurementLost", finding=finding, value=value)
 
 
-def _twin_of(asset: Asset, indicators: Sequence[str], time_factor: float) -> ThermalTwin | None:
+def _twin_of(
+    asset: Asset, indicators: Sequence[str], time_factor: float, cooling_fit: CoolingFit | None
+) -> ThermalTwin | None:
     if TOP_OIL not in indicators or LOAD not in indicators:
         return None
     try:
-        return ThermalTwin(asset.nameplate, time_factor)
+        return ThermalTwin(asset.nameplate, time_factor, cooling_fit)
     except BadInput as err:
         log.info("%s: no hot spot is calculated: %s", asset.id, err)
         return None
