@@ -96,9 +96,12 @@ class CoolingMonitor:
         return self._residual_k if self._settled(self.fit.time_factor) else None
 
     def feed(
-        self, dt_s: float, load_pu: float, ambient_degc: float, top_oil_degc: float, *, learn: bool = True
+        self, dt_s: float, load_pu: float, ambient_degc: float, top_oil_degc: float, *, learn: bool | None = True
     ) -> None:
-        """One measurement, `dt_s` after the one before; learnt from during commissioning where `learn` is true.
+        """One measurement, `dt_s` after the one before.
+
+        During commissioning it is learnt from where `learn` is true, counted as not learnt from where it is false, and
+        not counted where it is None: then it only shows what the oil has gone through.
 
         Raises BadInput for what is no load or temperature.
         """
@@ -116,7 +119,7 @@ class CoolingMonitor:
             self._ambients_degc[index] += share * (ambient_degc - self._ambients_degc[index])
         self._since_s = min(self._since_s + dt_s, MAX_STEP_S * SETTLE)
         self._average(dt_s, top_oil_degc)
-        if not self.fit.frozen and self._settled(TIME_FACTORS[-1]):
+        if learn is not None and not self.fit.frozen and self._settled(TIME_FACTORS[-1]):
             self._learn(dt_s / 3600, top_oil_degc, learn=learn)
 
     def _settled(self, factor: float) -> bool:
