@@ -22,6 +22,7 @@ from gateway.agents.hard import HardAgent
 from gateway.agents.soft import SoftAgent
 from gateway.agents.wave import WaveAgent
 from gateway.alarms import Alarm, AlarmBook
+from gateway.asset_views import AssetViews
 from gateway.config import Config
 from gateway.consolidation import consolidate
 from gateway.control import serve
@@ -174,6 +175,9 @@ class _Daemon:
         sink = MqttSink(config.mqtt, will=offline, subscriptions=topics)
         publisher = Publisher(sink, journal.outbox, online, offline, verdicts.hear, self._clock, self._heartbeats)
         views = Views(config, journal, desk, verdicts, self._pollers, reflex, publisher)
+        points = [point for poller in self._pollers for point in poller.source.points]
+        asset_views = AssetViews(journal, reflex, points, self._clock, config.gateway.time_factor)
+        handlers = {**views.handlers(), **asset_views.handlers()}
 
         async def open_incident(incident: Incident) -> None:
             timeout = timedelta(days=config.investigation.verdict_timeout_days)
@@ -182,7 +186,7 @@ class _Daemon:
         children = [
             Child("publisher", publisher.run, backoff=Backoff(first_s=0.2, most_s=15.0)),
             Child("reflex", lambda: reflex.run(open_incident, publisher.send_now)),
-            Child("control", lambda: serve(config.gateway.state_dir, views.handlers())),
+            Child("control", lambda: serve(config.gateway.state_dir, handlers)),
             Child("runs", lambda: self._resume_runs(engine)),
             Child("watchdog", lambda: self._feed_watchdog(journal)),
         ]

@@ -16,7 +16,9 @@ from gateway import __version__
 from gateway.cli_metrics import register_metrics
 from gateway.cli_plan import register_plan
 from gateway.cli_print import DEFAULT_CONFIG, ConfigOption, JsonOption, ask, print_json, print_table
+from gateway.cli_prognosis import register_prognosis
 from gateway.cli_runs import runs_app
+from gateway.cli_thermal import register_thermal
 from gateway.config import Config, load
 
 __all__ = ("app",)
@@ -31,6 +33,8 @@ graph_app = typer.Typer(help="The fault graph: what memory holds.", no_args_is_h
 train_app = typer.Typer(help="Fit models on this box.", no_args_is_help=True)
 register_plan(app)
 register_metrics(app)
+register_thermal(app)
+register_prognosis(app)
 app.add_typer(runs_app, name="runs")
 app.add_typer(graph_app, name="graph")
 app.add_typer(train_app, name="train")

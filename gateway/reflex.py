@@ -100,17 +100,8 @@ class Reflex:
         return {point: quality for agent in self._hard.values() for point, quality in agent.qualities.items()}
 
     def thermal(self) -> dict[str, dict[str, float | str | None]]:
-        """Calculated hot spot and ageing of the transformers that show enough, and whether their cooling is watched."""
-        twins = {asset_id: agent.twin for asset_id, agent in self._hard.items() if agent.twin}
-        return {
-            asset_id: {
-                "hot_spot_calculated_degc": twin.hot_spot_degc,
-                "ageing_rate": twin.ageing_rate,
-                "life_used_since_start_h": twin.life_used_h,
-                "cooling": twin.cooling_state,
-            }
-            for asset_id, twin in twins.items()
-        }
+        """Where the transformers that show enough stand thermally, and whether their cooling is watched."""
+        return {asset_id: agent.twin.snapshot for asset_id, agent in self._hard.items() if agent.twin}
 
     def measurements(self) -> dict[str, int]:
         """Device cycles seen, by asset and group."""

@@ -40,19 +40,11 @@ class ThermalTwin:
         self._time: datetime | None = None
         self._cooling = CoolingMonitor(self._parameters, cooling_fit)
         self._kept_fit = self._cooling.fit
+        self._load_pu: float | None = None
+        self._ambient_degc: float | None = None
         self._unseen_s = 0.0  # device time since ambient was last seen
         self.assumptions = assumptions_of(nameplate)
         self.life_used_h = 0.0
-
-    @property
-    def state(self) -> ThermalState | None:
-        """Top oil and the two parts of the hot-spot rise; None before the first measurement."""
-        return self._state
-
-    @property
-    def time(self) -> datetime | None:
-        """When the newest measurement was taken."""
-        return self._time
 
     @property
     def hot_spot_degc(self) -> float | None:
@@ -72,6 +64,24 @@ class ThermalTwin:
             HOT_SPOT_CALCULATED: self.hot_spot_degc,
             OIL_RESIDUAL: None if limit_k is None or self._unseen_s else self._cooling.residual_k,
             OIL_RESIDUAL_LIMIT: limit_k,
+        }
+
+    @property
+    def snapshot(self) -> dict[str, float | str | None]:
+        """Where it stands, for people and for the overload calculator; None before the first measurement."""
+        state = self._state
+        return {
+            "time": self._time.isoformat() if self._time else None,
+            "load_pu": self._load_pu,
+            "ambient_degc": self._ambient_degc,
+            "top_oil_degc": state.top_oil_degc if state else None,
+            "winding_rise_k": state.winding_rise_k if state else None,
+            "oil_lag_k": state.oil_lag_k if state else None,
+            "hot_spot_calculated_degc": self.hot_spot_degc,
+            "ageing_rate": self.ageing_rate,
+            "life_used_since_start_h": self.life_used_h,
+            "cooling": self.cooling_state,
+            "top_oil_above_expected_k": self.calculated[OIL_RESIDUAL],
         }
 
     @property
@@ -105,6 +115,7 @@ class ThermalTwin:
         since_s = (time - self._time).total_seconds() * self._time_factor if self._time else MAX_STEP_S + 1
         if since_s <= 0:
             return
+        self._load_pu, self._ambient_degc = load_pu, ambient_degc
         try:
             if self._state is None or since_s > MAX_STEP_S:
                 settled = steady_state(load_pu, 0.0, self._parameters)
