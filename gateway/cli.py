@@ -15,6 +15,7 @@ from drivers.errors import BadInput
 from gateway import __version__
 from gateway.cli_metrics import register_metrics
 from gateway.cli_plan import register_plan
+from gateway.cli_plot import plot_app
 from gateway.cli_print import DEFAULT_CONFIG, ConfigOption, JsonOption, ask, print_json, print_table
 from gateway.cli_prognosis import register_prognosis
 from gateway.cli_runs import runs_app
@@ -37,6 +38,7 @@ register_thermal(app)
 register_prognosis(app)
 app.add_typer(runs_app, name="runs")
 app.add_typer(graph_app, name="graph")
+app.add_typer(plot_app, name="plot")
 app.add_typer(train_app, name="train")
 
 

@@ -24,7 +24,15 @@ from models.thermal import (
 )
 from models.thermal.overload import NOT_MODELLED, Overload, overload
 
-__all__ = ("Situation", "configured_asset", "register_thermal", "situation_of", "span_text")
+__all__ = (
+    "PLANNING_AID",
+    "Situation",
+    "configured_asset",
+    "given_situation",
+    "register_thermal",
+    "situation_of",
+    "span_text",
+)
 
 WORTH_SAYING_K = 3.0  # less is weather
 WARMER_K = 5.0  # a hot afternoon beside the one that was reckoned with
@@ -64,7 +72,7 @@ def _overload(
     if top_oil_degc is None:
         begin = situation_of(ask(config, "thermal").get(asset), asset, ambient)
     else:
-        begin = _given(parameters, top_oil_degc, load_before, ambient)
+        begin = given_situation(parameters, top_oil_degc, load_before, ambient)
 
     def carried(ambient_degc: float) -> Overload:
         return overload(
@@ -120,7 +128,10 @@ def situation_of(snapshot: Any, asset_id: str, ambient_degc: float | None) -> Si
     return Situation(state, ambient_degc, f"measured {snapshot['time']}", snapshot["top_oil_above_expected_k"])
 
 
-def _given(parameters: Parameters, top_oil_degc: float, load_pu: float, ambient_degc: float | None) -> Situation:
+def given_situation(
+    parameters: Parameters, top_oil_degc: float, load_pu: float, ambient_degc: float | None
+) -> Situation:
+    """A state from options: top oil, and a winding settled at the load until now.  Raises BadInput without ambient."""
     if ambient_degc is None:
         raise BadInput("--top-oil-degc needs --ambient beside it")
     settled = steady_state(load_pu, ambient_degc, parameters)
