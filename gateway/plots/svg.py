@@ -23,7 +23,7 @@ text { font-family: system-ui, "DejaVu Sans", Arial, sans-serif; fill: #1a1a1a; 
 .caption { font-size: 20px; }
 .tick { font-size: 18px; fill: #444444; }
 .zone-name { font-size: 26px; font-weight: 700; }
-.line-name { font-size: 19px; font-weight: 600; }
+.line-name { font-size: 19px; font-weight: 600; paint-order: stroke; stroke: #ffffff; stroke-width: 5px; }
 .zone { fill-opacity: 0.34; stroke: #555555; stroke-width: 1.5; stroke-linejoin: round; }
 .h0 { fill: #7b61c9; } .h1 { fill: #2f80d0; } .h2 { fill: #d64550; } .h3 { fill: #c98a00; } .h4 { fill: #e8c12f; }
 .h5 { fill: #e07b39; } .h6 { fill: #3a9d5d; } .h7 { fill: #1f9c9c; } .h8 { fill: #8a8a8a; } .h9 { fill: #9c5a2d; }
@@ -45,6 +45,7 @@ text { font-family: system-ui, "DejaVu Sans", Arial, sans-serif; fill: #1a1a1a; 
 text { fill: #f0f0f0; }
 .paper { fill: #14171a; }
 .tick { fill: #c4c4c4; }
+.line-name { stroke: #14171a; }
 .zone { fill-opacity: 0.5; stroke: #b8b8b8; }
 .frame, .leader, .track { stroke: #f0f0f0; }
 .sample, .last { fill: #f0f0f0; stroke: #14171a; }

@@ -16,9 +16,9 @@ __all__ = ("Sample", "draw_track", "draw_zones", "inside", "inside_px")
 
 Shape: TypeAlias = Sequence[Pixel]
 HUES = {"PD": 0, "D1": 1, "D2": 2, "DT": 3, "T1": 4, "T2": 5, "T3": 9, "T3-H": 9, "S": 6, "O": 7, "C": 10, "ND": 8}
-HUES |= {"N": 6, "X1": 1, "X3": 2}
+HUES |= {"N": 6, "X1": 7, "X3": 2}
 HUES_COUNT = 11
-GRID = 24  # places tried along each side of a zone's bounding box
+GRID = 28  # places tried along each side of a zone's bounding box
 MARGIN_PX = 3.0  # between a label and its zone's border
 CLEAR_PX = 7.0  # between a label outside and the figure
 DIRECTIONS = 48  # of a leader
@@ -101,7 +101,10 @@ def _room(name: str, shape: Shape) -> Pixel | None:
     for place in _places(shape):
         if inside_px(place, shape) <= (best[0] if best else MARGIN_PX):
             continue
-        free = min(inside_px(corner, shape) for corner in Box.around(place, name, "zone-name").corners)
+        corners = Box.around(place, name, "zone-name").corners
+        free = min(inside_px(corner, shape) for corner in corners)
+        if any(inside(vertex, corners) for vertex in shape):  # a corner of another zone that reaches into the label
+            continue
         if free > (best[0] if best else MARGIN_PX):
             best = (free, place)
     return best[1] if best else None

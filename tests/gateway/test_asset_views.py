@@ -241,3 +241,33 @@ async def test_prognosis_refuses_in_words(command: Callable[..., Any], arguments
     with pytest.raises(BadInput) as refused:
         await command("prognosis", *arguments)
     assert words in str(refused.value)
+
+
+async def test_pictures_from_the_running_daemon(site: Site, command: Callable[..., Any], tmp_path: Path) -> None:
+    site.hours(60)
+    out = str(tmp_path / "x.svg")
+    track = await command("plot", "triangle", "--asset", "T1", "--out", out, "--json")
+    assert (track["samples"], set(track["codes"])) == (60, {"D2"})
+    trend = await command("plot", "trend", "T1", "SIML.H2ppm", "--threshold", "100", "--out", out, "--json")
+    assert trend["measurements"] == 60
+    assert trend["median_s"] == pytest.approx((100 - 54.8) / 6 * 86_400, rel=0.1)
+    thermal = await command("plot", "thermal", "T1", "--load", "1.4", "--out", out, "--json")
+    assert thermal["curves"] == ["top oil", "ambient"]
+    assert thermal["first_limit_after_s"] > 600
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("trend", "T1", "SIML.Nope"), "SIML.Nope of T1: 0 measurements in 30 days; its points are MMXU.LodPu, "),
+        (("triangle", "--asset", "Q1"), "Q1: no gas analysis in the last 30 days"),
+        (("thermal", "T1"), "T1: no temperatures in the last 12 h, and no --load to come"),
+    ],
+)
+async def test_where_nothing_was_measured_nothing_is_drawn(
+    command: Callable[..., Any], tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(BadInput) as refused:
+        await command("plot", *arguments, "--out", str(tmp_path / "x.svg"))
+    assert words in str(refused.value)
+    assert not (tmp_path / "x.svg").exists()
