@@ -22,8 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from drivers.errors import BadInput
+from models.data_sheet import DataSheet, Mark
 
-__all__ = ("MEASUREMENTS_MIN", "Forecast", "forecast")
+__all__ = ("MEASUREMENTS_MIN", "SHEETS", "Forecast", "forecast")
 
 MEASUREMENTS_MIN = 8  # fewer give no trend worth a forecast
 MEASUREMENTS_MAX = 2_000  # more are thinned by the caller
@@ -41,6 +42,22 @@ WANDERS = (
     10_000.0,
 )  # wander over the span against noise (variances); never none
 SEED = 60599
+
+SHEETS = (
+    DataSheet(
+        name="wiener_first_passage",
+        title="Time to threshold",
+        function="models.prognosis.forecast",
+        inputs=("times in s", "measurements, never polls, and a threshold in one unit"),
+        output="time from the last measurement until the threshold is met, with its 90 % interval",
+        validity=(
+            f"abstains below {MEASUREMENTS_MIN} measurements and without a significant trend towards the threshold",
+            "the cause goes on as it did; neither remaining life nor loss of life",
+        ),
+        source="Wiener process with drift, seen through noise; inverse Gaussian first passage",
+        mark=Mark.OWN,
+    ),
+)
 
 _Array = npt.NDArray[np.float64]
 

@@ -23,9 +23,11 @@ from models.thermal.equations import (
     step_from_top_oil,
 )
 from models.thermal.limits import LoadingLimits, Overheating, Regime, loading_limits, overheating
+from models.thermal.sheets import SHEETS
 
 __all__ = (
     "MAX_STEP_S",
+    "SHEETS",
     "LoadingLimits",
     "Overheating",
     "Parameters",

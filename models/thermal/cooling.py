@@ -44,7 +44,9 @@ _NOTHING: _Moments = (0.0,) * 6
 class CoolingFit(Frozen):
     """What commissioning has learnt; kept in the journal, so that a restart neither forgets nor learns anew."""
 
-    basis: tuple[float, ...] = Field(description="the parameters that were fitted; others need another commissioning")
+    basis: tuple[float, ...] = Field(
+        description="what was fitted: parameters and time constants tried; others need another commissioning"
+    )
     learnt_h: float = 0.0
     refused_h: float = 0.0
     moments: tuple[_Moments, ...] = (_NOTHING,) * len(TIME_FACTORS)
@@ -83,7 +85,7 @@ class CoolingMonitor:
         """Go on with a fit that was kept, unless it is of another nameplate."""
         self._parameters = parameters
         self._time_s = parameters.k11 * parameters.oil_time_min * 60
-        basis = astuple(parameters)
+        basis = (*astuple(parameters), *TIME_FACTORS)
         self.fit = fit if fit is not None and fit.basis == basis else CoolingFit(basis=basis)
         self._drives_k: list[float] = []  # top-oil rise by the nameplate, delayed, per time constant tried
         self._ambients_degc: list[float] = []

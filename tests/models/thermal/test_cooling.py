@@ -9,6 +9,8 @@ import pytest
 
 from drivers.errors import BadInput
 from hil_sim.physics.thermal import COOLING, ThermalModel
+from hil_sim.scenario import load_scenario
+from hil_sim.substation import Substation
 from models.asset import Cooling, Nameplate
 from models.thermal import parameters_for
 from models.thermal.cooling import COMMISSION_H, GAIN_BOUNDS, TIME_FACTORS, CoolingFit, CoolingMonitor
@@ -160,6 +162,28 @@ def test_rubbish_is_refused_and_changes_nothing(rng):
         with pytest.raises(BadInput, match="thermal model"):
             plant.monitor.feed(3600, *rubbish)
     assert plant.monitor.fit == before
+
+
+def test_the_simulated_substations_cooler_is_found_and_its_weather_is_not():
+    """The plant of the demo, with its own weather, load and sensor noise, every six minutes."""
+    scenario = load_scenario("demo")
+    cooler = next(event for event in scenario.events if event.id == "cooler-t1")
+    plant = Substation(scenario.model_copy(update={"events": (cooler.model_copy(update={"load_pu": None}),)}))
+    monitor = CoolingMonitor(ONAF)
+
+    def days(count):
+        over = []
+        for _ in range(round(count * 86_400 / scenario.tick_s)):
+            shown = plant.tick().plant
+            values = (shown["T1/MMXU.LodPu"], shown["T1/STMP.EnvTmp"], shown["T1/SIML.Tmp"])
+            monitor.feed(scenario.tick_s, *values)
+            residual_k, limit_k = monitor.residual_k, monitor.fit.limit_k
+            over.append(residual_k is not None and limit_k is not None and residual_k > limit_k)
+        return over
+
+    assert not any(days(22))
+    plant.trigger("cooler-t1")
+    assert sum(days(1)) > 60  # of 240
 
 
 def test_two_years_of_a_real_transformers_oil_raise_no_alarm(shared_data):

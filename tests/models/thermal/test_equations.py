@@ -1,7 +1,7 @@
 """IEC 60076-7 temperatures against published figures."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.errors import BadInput
@@ -46,6 +46,7 @@ def test_small_steps_add_up_to_a_large_one():
     assert large.hot_spot_degc == pytest.approx(small.hot_spot_degc, abs=1e-9)
 
 
+@settings(max_examples=25)
 @given(st.floats(0, 2), st.floats(-40, 50))
 def test_constant_load_tends_to_the_steady_state(load_pu, ambient_degc):
     state = ThermalState(ambient_degc)

@@ -1,7 +1,7 @@
 """How long a load may be carried: against the equations themselves, monotone in load, ambient and limit."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.errors import BadInput
@@ -66,6 +66,7 @@ def test_the_overshoot_of_the_winding_counts():
     assert result.hot_spot_s is not None
 
 
+@settings(max_examples=40)
 @given(loads, loads, ambients)
 def test_more_load_meets_the_limit_no_later(one_pu, other_pu, ambient_degc):
     low, high = (carried(load_pu, ambient_degc, horizon_h=2) for load_pu in sorted((one_pu, other_pu)))
@@ -74,6 +75,7 @@ def test_more_load_meets_the_limit_no_later(one_pu, other_pu, ambient_degc):
     assert (high.top_oil_s or 0.0) <= (NEVER_S if low.top_oil_s is None else low.top_oil_s)
 
 
+@settings(max_examples=40)
 @given(loads, st.floats(80, 160), st.floats(80, 160))
 def test_a_higher_limit_is_met_no_sooner(load_pu, one_degc, other_degc):
     low, high = (carried(load_pu, limit_degc=limit, horizon_h=2) for limit in sorted((one_degc, other_degc)))
