@@ -15,18 +15,16 @@ from pydantic import ValidationError
 from drivers.errors import BadInput
 from gateway.cli_print import DEFAULT_CONFIG, ConfigOption, JsonOption, ask, print_json
 from gateway.cli_prognosis import series_of, thresholds_of
-from gateway.cli_thermal import PLANNING_AID, Situation, configured_asset, given_situation, situation_of, span_text
+from gateway.cli_thermal import PLANNING_AID, carried, configured_asset, given_situation, situation_of, span_text
 from gateway.plots.diagram import GasSample
 from gateway.plots.pentagon import pentagon_svg
 from gateway.plots.thermal import thermal_svg
 from gateway.plots.trend import trend_svg
 from gateway.plots.triangle import triangle_svg
-from models.asset import Asset
 from models.dga.gases import Gases
 from models.dga.zones import ZONES
 from models.prognosis import forecast
 from models.thermal import parameters_for
-from models.thermal.overload import Overload, overload
 
 __all__ = ("parsed_gases", "plot_app", "samples_of_csv", "samples_of_history")
 
@@ -132,7 +130,7 @@ def plot_thermal(
             begin = situation_of(ask(config, "thermal").get(asset), asset, ambient)
     ahead = None
     if load is not None and begin is not None:
-        ahead = _ahead(machine, begin, load, limit_degc, top_oil_limit_degc, hours)
+        ahead = carried(machine, begin, load, limit_degc, top_oil_limit_degc, hours)
     if ahead is None and not any(past.values()):
         raise BadInput(f"{asset}: no temperatures in the last {hours:g} h, and no --load to come")
     first = f"at {load:g} pu the first limit is met {span_text(ahead.first_s, hours)}" if ahead else ""
@@ -140,21 +138,6 @@ def plot_thermal(
     limits = [("hot-spot limit", limit_degc), ("top-oil limit", top_oil_limit_degc)]
     picture = thermal_svg(f"{asset} temperatures", past, ahead, limits, caption)
     _write(out, picture, as_json, curves=[*past], first_limit_after_s=ahead.first_s if ahead else None)
-
-
-def _ahead(
-    machine: Asset, begin: Situation, load_pu: float, limit_degc: float, top_oil_limit_degc: float, hours: float
-) -> Overload:
-    return overload(
-        begin.state,
-        load_pu,
-        begin.ambient_degc,
-        parameters_for(machine.nameplate),
-        machine.nameplate.paper,
-        hot_spot_limit_degc=limit_degc,
-        top_oil_limit_degc=top_oil_limit_degc,
-        horizon_s=hours * 3600,
-    )
 
 
 def _past(history: Mapping[str, Any]) -> dict[str, list[tuple[float, float]]]:

@@ -4,7 +4,7 @@ The nameplate comes from the configuration, the state from the running daemon's 
 answer is calculated here.  A planning aid that says what it leaves out.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +27,7 @@ from models.thermal.overload import NOT_MODELLED, Overload, overload
 __all__ = (
     "PLANNING_AID",
     "Situation",
+    "carried",
     "configured_asset",
     "given_situation",
     "register_thermal",
@@ -46,6 +47,7 @@ class Situation:
     state: ThermalState
     ambient_degc: float
     source: str  # in words
+    oil_rise_factor: float = 1.0  # what commissioning found, over the nameplate's
     residual_k: float | None = None  # top oil above what load and ambient explain, where cooling is watched
 
 
@@ -74,19 +76,8 @@ def _overload(
     else:
         begin = given_situation(parameters, top_oil_degc, load_before, ambient)
 
-    def carried(ambient_degc: float) -> Overload:
-        return overload(
-            begin.state,
-            load,
-            ambient_degc,
-            parameters,
-            machine.nameplate.paper,
-            hot_spot_limit_degc=limit_degc,
-            top_oil_limit_degc=top_oil_limit_degc,
-            horizon_s=horizon_h * 3600,
-        )
-
-    result, warmer = carried(begin.ambient_degc), carried(begin.ambient_degc + WARMER_K)
+    hotter = replace(begin, ambient_degc=begin.ambient_degc + WARMER_K)
+    result, warmer = (carried(machine, one, load, limit_degc, top_oil_limit_degc, horizon_h) for one in (begin, hotter))
     limit_pu = loading_limits(Regime.NORMAL, machine.nameplate.cooling).load_pu
     answer = {
         "asset": asset,
@@ -102,7 +93,7 @@ def _overload(
         "first_limit_after_s_if_5_k_warmer": warmer.first_s,
         "life_used_h": result.life_used_h,
         "load_above_normal_cyclic_limit_pu": limit_pu if load > limit_pu else None,
-        "assumptions": assumptions_of(machine.nameplate),
+        "assumptions": _assumed(machine, begin),
         "not_modelled": NOT_MODELLED,
         "note": PLANNING_AID,
     }
@@ -125,7 +116,35 @@ def situation_of(snapshot: Any, asset_id: str, ambient_degc: float | None) -> Si
     if ambient_degc is None:
         raise BadInput(f"{asset_id}: ambient temperature is not measured: give --ambient")
     state = ThermalState(snapshot["top_oil_degc"], snapshot["winding_rise_k"], snapshot["oil_lag_k"])
-    return Situation(state, ambient_degc, f"measured {snapshot['time']}", snapshot["top_oil_above_expected_k"])
+    return Situation(
+        state,
+        ambient_degc,
+        f"measured {snapshot['time']}",
+        snapshot["oil_rise_factor"],
+        snapshot["top_oil_above_expected_k"],
+    )
+
+
+def carried(
+    machine: Asset,
+    begin: Situation,
+    load_pu: float,
+    hot_spot_limit_degc: float,
+    top_oil_limit_degc: float,
+    hours: float,
+) -> Overload:
+    """Carry a load from a situation on, with the oil rise that commissioning found.  Raises BadInput as `overload`."""
+    parameters = parameters_for(machine.nameplate)
+    return overload(
+        begin.state,
+        load_pu,
+        begin.ambient_degc,
+        replace(parameters, oil_rise_k=parameters.oil_rise_k * begin.oil_rise_factor),
+        machine.nameplate.paper,
+        hot_spot_limit_degc=hot_spot_limit_degc,
+        top_oil_limit_degc=top_oil_limit_degc,
+        horizon_s=hours * 3600,
+    )
 
 
 def given_situation(
@@ -137,6 +156,13 @@ def given_situation(
     settled = steady_state(load_pu, ambient_degc, parameters)
     state = ThermalState(top_oil_degc, settled.winding_rise_k, settled.oil_lag_k)
     return Situation(state, ambient_degc, f"given, settled at {load_pu:g} pu")
+
+
+def _assumed(machine: Asset, begin: Situation) -> tuple[str, ...]:
+    if begin.oil_rise_factor == 1.0:
+        return assumptions_of(machine.nameplate)
+    found = f"top-oil rise {begin.oil_rise_factor:.2f} times the nameplate's, as commissioning found it"
+    return (*assumptions_of(machine.nameplate), found)
 
 
 def span_text(span_s: float | None, horizon_h: float) -> str:

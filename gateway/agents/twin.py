@@ -81,6 +81,7 @@ class ThermalTwin:
             "ageing_rate": self.ageing_rate,
             "life_used_since_start_h": self.life_used_h,
             "cooling": self.cooling_state,
+            "oil_rise_factor": self._cooling.fit.rise_factor,
             "top_oil_above_expected_k": self.calculated[OIL_RESIDUAL],
         }
 

@@ -67,6 +67,14 @@ class CoolingFit(Frozen):
         return limit_k if self.frozen and limit_k <= LIMIT_MAX_K else None
 
     @property
+    def rise_factor(self) -> float:
+        """How much more top-oil rise commissioning found than the nameplate says, for who plans an overload; 1 or more.
+
+        Less is not counted on: it was found at ordinary loads.
+        """
+        return max(1.0, self.gain) if self.limit_k is not None else 1.0
+
+    @property
     def state(self) -> str:
         """For people: how far commissioning has come."""
         if not self.frozen:

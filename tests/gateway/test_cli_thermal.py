@@ -1,6 +1,7 @@
 """`blackstart overload` from a given state: what it says to people and machines, and what it refuses."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ from typer.testing import CliRunner
 
 from drivers.errors import BadInput
 from gateway.cli import app
-from gateway.cli_thermal import situation_of, span_text
+from gateway.cli_thermal import Situation, carried, situation_of, span_text
+from models.asset import Asset, AssetKind, Cooling, Nameplate
+from models.thermal import ThermalState
 
 SAMPLE = Path(__file__).parents[2] / "systemd" / "blackstart.toml"
 GIVEN = ("--top-oil-degc", "60", "--load-before", "0.8", "--ambient", "25", "--config", str(SAMPLE))
@@ -70,7 +73,16 @@ def test_spans_in_words(span_s, text):
 
 def test_ambient_must_be_known():
     snapshot = {"top_oil_degc": 50.0, "winding_rise_k": 1.0, "oil_lag_k": 0.0, "ambient_degc": None, "time": "now"}
-    snapshot["top_oil_above_expected_k"] = 4.2
+    snapshot |= {"top_oil_above_expected_k": 4.2, "oil_rise_factor": 1.1}
     with pytest.raises(BadInput, match="T1: ambient temperature is not measured: give --ambient"):
         situation_of(snapshot, "T1", None)
     assert situation_of(snapshot, "T1", 20.0).residual_k == 4.2
+
+
+def test_what_commissioning_found_shortens_the_time():
+    asset = Asset(id="T1", kind=AssetKind.POWER_TRANSFORMER, nameplate=Nameplate(cooling=Cooling.ONAF))
+    begin = Situation(ThermalState(60.0, 30.0, 15.0), 25.0, "given")
+    plain = carried(asset, begin, 1.1, 120, 105, 24)
+    warm = carried(asset, replace(begin, oil_rise_factor=1.2), 1.1, 120, 105, 24)
+    assert warm.settled.top_oil_degc - 25 == pytest.approx(1.2 * (plain.settled.top_oil_degc - 25))
+    assert (warm.first_s or 1e9) < (plain.first_s or 1e9)

@@ -79,6 +79,7 @@ def test_commissioning_adapts_to_the_transformer(rng, rise_k, oil_time_min):
     assert fit.gain == pytest.approx(rise_k / 52.0, abs=0.06)
     assert fit.time_factor == min(TIME_FACTORS, key=lambda factor: abs(math.log(factor * 150 / oil_time_min)))
     assert fit.spread_k < 1.0
+    assert fit.rise_factor == max(1.0, fit.gain)  # who plans an overload does not count on a better cooler
 
 
 def test_a_fault_from_the_start_is_not_taken_for_normal(rng):
