@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from drivers.errors import BadInput
 from gateway.cli_print import DEFAULT_CONFIG, ConfigOption, JsonOption, ask, print_json
-from gateway.cli_prognosis import series_of, thresholds_of
+from gateway.cli_prognosis import Threshold, series_of, thresholds_of
 from gateway.cli_thermal import PLANNING_AID, carried, configured_asset, given_situation, situation_of, span_text
 from gateway.plots.diagram import GasSample
 from gateway.plots.pentagon import pentagon_svg
@@ -95,9 +95,10 @@ def plot_trend(
         points = ", ".join(sorted(history["units"]))
         raise BadInput(f"{point} of {asset}: {len(values)} measurements in {days:g} days; its points are {points}")
     seconds = [(time - times[0]).total_seconds() * history["time_factor"] for time in times]
-    known = [(one.meaning, one.value) for one in thresholds_of(machine) if one.indicator == point]
-    thresholds = known if threshold is None else [("threshold", threshold)]
-    found = [forecast(seconds, values, value) for _, value in thresholds]
+    known = [one for one in thresholds_of(machine) if one.indicator == point]
+    wanted = known if threshold is None else [Threshold(point, threshold, "threshold", None)]
+    thresholds = [(one.meaning, one.value) for one in wanted]
+    found = [forecast(seconds, values, one.value, upper=one.upper) for one in wanted]
     first = min(found, key=lambda one: (one.median_s is None, one.median_s or 0.0), default=None)
     title, last = f"{asset} {point}", times[-1].strftime("%Y-%m-%d %H:%M UTC")
     picture = trend_svg(title, history["units"][point], seconds, values, thresholds, first, last=last)

@@ -34,6 +34,7 @@ class Threshold(NamedTuple):
     indicator: str
     value: float
     meaning: str
+    upper: bool | None = True  # the trouble is above it; None: beyond it as seen from now
 
 
 def register_prognosis(app: typer.Typer) -> None:
@@ -73,7 +74,7 @@ def _wanted(machine: Asset, point: str | None, threshold: float | None) -> list[
     if threshold is not None:
         if point is None:
             raise BadInput("--threshold needs --point beside it")
-        return [Threshold(point, threshold, "given")]
+        return [Threshold(point, threshold, "given", None)]
     found = [one for one in thresholds_of(machine) if point in (None, one.indicator)]
     if point is not None and not found:
         raise BadInput(f"{point} of {machine.id}: no threshold is known: give --threshold")
@@ -94,7 +95,7 @@ def thresholds_of(asset: Asset) -> Iterator[Threshold]:
         ("lock-out", asset.nameplate.sf6_lockout_bara),
     ):
         if limit_bara is not None:
-            yield Threshold("SIMG.Pres20", limit_bara, meaning)
+            yield Threshold("SIMG.Pres20", limit_bara, meaning, upper=False)
 
 
 def series_of(history: Mapping[str, Any], indicator: str) -> tuple[list[datetime], list[float]]:
@@ -112,7 +113,7 @@ def series_of(history: Mapping[str, Any], indicator: str) -> tuple[list[datetime
 def _row(wanted: Threshold, history: Mapping[str, Any]) -> dict[str, Any]:
     times, values = series_of(history, wanted.indicator)
     seconds = [(time - times[0]).total_seconds() * history["time_factor"] for time in times]
-    found: Forecast = forecast(seconds, values, wanted.value)
+    found: Forecast = forecast(seconds, values, wanted.value, upper=wanted.upper)
     head = {"point": wanted.indicator, "unit": history["units"][wanted.indicator], "meaning": wanted.meaning}
     return head | {"measurements": len(values)} | asdict(found)
 
@@ -129,5 +130,7 @@ def _shown(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _interval(times_s: Sequence[float | None]) -> str:
+    if times_s[0] == 0.0:
+        return "met already"
     median, low, high = ("never" if time_s is None else f"{time_s / DAY_S:.3g} d" for time_s in times_s)
     return f"{median} ({low} to {high})"

@@ -78,11 +78,13 @@ class Forecast:
     abstained: str = ""
 
 
-def forecast(times_s: Sequence[float], values: Sequence[float], threshold: float) -> Forecast:
-    """When values that move towards `threshold` will meet it.
+def forecast(
+    times_s: Sequence[float], values: Sequence[float], threshold: float, *, upper: bool | None = None
+) -> Forecast:
+    """When values that move towards `threshold` will meet it; all times are 0 where it is met already.
 
-    Which way leads to it is told by the newest level.  Raises BadInput for lists of different length, for times that
-    are not rising and for what is not finite.
+    `upper` says on which side of it the trouble is: above (true) or below; None: beyond it as seen from now.
+    Raises BadInput for lists of different length, for times that do not rise and for what is not finite.
     """
     times, series = _checked(times_s, values, threshold)
     if len(times) < MEASUREMENTS_MIN:
@@ -90,12 +92,15 @@ def forecast(times_s: Sequence[float], values: Sequence[float], threshold: float
     span_s = float(times[-1] - times[0])
     backwards, blocks = _blocks((times[-1] - times) / span_s, series)
     if np.ptp(blocks) == 0.0:
-        return Forecast(threshold, level=float(blocks[-1]), abstained="the value stands still")
+        still = Forecast(threshold, level=float(blocks[-1]))
+        return _met(still) if _sign(still, upper) == 0.0 else replace(still, abstained="the value stands still")
     levels, rates, wander_variances = _posterior(backwards, blocks)
     level = float(np.median(levels))
     slow, rate, fast = _quantiles(rates / span_s)
-    sign = 1.0 if threshold >= level else -1.0
     known = Forecast(threshold, level, rate_per_s=rate, rate_low_per_s=slow, rate_high_per_s=fast)
+    sign = _sign(known, upper)
+    if sign == 0.0:
+        return _met(known)
     towards = float(np.mean(sign * rates > 0))
     if towards < 1 - SURE:
         return replace(known, abstained="it moves away from the threshold")
@@ -105,6 +110,19 @@ def forecast(times_s: Sequence[float], values: Sequence[float], threshold: float
     low_s, median_s, high_s = (time_s if isfinite(time_s) else None for time_s in _quantiles(passages))
     never = float(np.mean(np.isinf(passages)))
     return replace(known, median_s=median_s, low_s=low_s, high_s=high_s, never=never)
+
+
+def _sign(known: Forecast, upper: bool | None) -> float:
+    """Which way leads from the level to the threshold: 1 up, -1 down, 0 where it is met already."""
+    assert known.level is not None, "what is known is the level at least"
+    ahead = known.threshold - known.level
+    if ahead == 0.0 or upper == (ahead < 0):
+        return 0.0
+    return 1.0 if ahead > 0 else -1.0
+
+
+def _met(known: Forecast) -> Forecast:
+    return replace(known, median_s=0.0, low_s=0.0, high_s=0.0, never=0.0)
 
 
 def _checked(times_s: Sequence[float], values: Sequence[float], threshold: float) -> tuple[_Array, _Array]:

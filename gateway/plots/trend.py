@@ -54,7 +54,7 @@ def trend_svg(
 
 def _ahead(forecast: Forecast | None, span: float, scale_s: float) -> float:
     """How far the picture looks ahead: until the latest time, but no farther than can be drawn beside the past."""
-    if forecast is None or forecast.median_s is None:
+    if not (forecast and forecast.median_s):
         return 0.0
     latest_s = forecast.high_s if forecast.high_s is not None else forecast.median_s
     return min(latest_s / scale_s * 1.05, max(span, 1e-9) * AHEAD_SPANS)
@@ -89,6 +89,8 @@ def _words(found: Forecast | None, scale_s: float, scale: str) -> str:
         return ""
     if found.abstained or found.median_s is None or found.low_s is None:
         return f"No forecast: {found.abstained or 'it may never be met'}."
+    if found.median_s == 0.0:
+        return f"{found.threshold:g} is met already."
     latest = "never" if found.high_s is None else f"{found.high_s / scale_s:.3g}"
     return (
         f"Meets {found.threshold:g} in {found.median_s / scale_s:.3g} {scale}, 90 % interval"

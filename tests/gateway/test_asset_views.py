@@ -208,6 +208,8 @@ async def test_prognosis_of_gases(site: Site, command: Callable[..., Any]) -> No
     assert hydrogen["measurements"] == 200
     assert hydrogen["threshold"] in (90, 200)
     assert hydrogen["rate_per_s"] * 86_400 == pytest.approx(6.0, rel=0.02)
+    assert (by_point["SIML.C2H2ppm"]["median_s"], by_point["SIML.C2H2ppm"]["high_s"]) == (0.0, 0.0)
+    assert "met already" in await command("prognosis", "T1", "--point", "SIML.C2H2ppm")
     given = await command("prognosis", "T1", "--point", "SIML.H2ppm", "--threshold", "200", "--json")
     assert given["forecasts"][0]["median_s"] == pytest.approx(110 / 6 * 86_400, rel=0.05)
     assert "remaining life" in " ".join(answer["notes"])

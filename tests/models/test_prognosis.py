@@ -103,8 +103,20 @@ def test_where_nobody_can_say_it_says_why(values, threshold, why):
     assert (found.low_s, found.median_s, found.high_s) == (None, None, None)
 
 
-def test_a_gas_that_comes_back_from_above_its_limit_is_not_called_fine():
-    """Above the threshold the way to it leads down: the time is until the limit is met again."""
+@pytest.mark.parametrize(("upper", "slope"), [(True, 1.0), (True, -1.0), (False, 1.0), (False, -1.0)])
+def test_beyond_the_threshold_is_no_time_at_all_whichever_way_it_moves(upper, slope):
+    values = [100 + slope * day + 0.1 * (-1) ** day for day in range(30)]
+    found = forecast([day * DAY_S for day in range(30)], values, 50.0 if upper else 150.0, upper=upper)
+    assert (found.abstained, found.low_s, found.median_s, found.high_s, found.never) == ("", 0.0, 0.0, 0.0, 0.0)
+
+
+def test_a_value_that_stands_still_beyond_its_threshold_has_met_it():
+    times_s = [day * DAY_S for day in range(30)]
+    assert forecast(times_s, [250.0] * 30, 200.0, upper=True).median_s == 0.0
+    assert forecast(times_s, [250.0] * 30, 200.0).abstained == "the value stands still"
+
+
+def test_without_a_side_the_threshold_is_met_from_where_the_level_is():
     values = [100 - day + 0.1 * (-1) ** day for day in range(30)]
     found = forecast([day * DAY_S for day in range(30)], values, 50.0)
     assert found.abstained == ""

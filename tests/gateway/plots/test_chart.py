@@ -99,6 +99,12 @@ def test_a_trend_without_a_forecast_says_so(values):
     assert "No forecast: " in root.find(f"{SVG}desc").text
 
 
+def test_a_threshold_that_is_met_already_is_said_to_be():
+    found = forecast(TIMES_S, RISING, 50.0, upper=True)
+    root = ET.fromstring(trend_svg("T1", "µL/L", TIMES_S, RISING, [("limit", 50.0)], found))
+    assert "50 is met already." in root.find(f"{SVG}desc").text
+
+
 def test_a_trend_of_hours_counts_hours():
     times_s = [number * 600.0 for number in range(12)]
     root = ET.fromstring(trend_svg("T1", "degC", times_s, [50.0 + number for number in range(12)], []))
