@@ -45,7 +45,7 @@ def theirs(case, loads_pu, ambients_degc):
     )
     transformer = kind(user_specs=specs, cooling_type=cooler) if cooler else kind(user_specs=specs)
     profile = InputProfile.create(
-        datetime_index=[START + timedelta(minutes=minute) for minute in range(len(loads_pu))],
+        datetime_index=[START.replace(tzinfo=None) + timedelta(minutes=minute) for minute in range(len(loads_pu))],
         load_profile=loads_pu,
         ambient_temperature_profile=ambients_degc,
     )
