@@ -33,14 +33,14 @@ from gateway.investigation import investigate
 from gateway.memory import known_causes, open_graph
 from gateway.poller import Poller
 from gateway.publisher import Publisher, status_message
-from gateway.reflex import Reflex
+from gateway.reflex import COOLING_FIT, Reflex
 from gateway.rescue_alarm import rescue_judgements
 from gateway.supervisor import Backoff, Child, first_leaf, supervise
 from gateway.verdicts import Verdicts
 from gateway.views import Views
 from gateway.watchdog import Heartbeats, notify
 from journal import Journal
-from journal.engine import Engine, StepObserver, decode
+from journal.engine import Engine, StepObserver, Undecodable, decode
 from models.core import Core
 from models.findings import Finding
 from models.thermal.cooling import CoolingFit
@@ -149,8 +149,7 @@ class _Daemon:
             engine.register(investigate, consolidate)
             desk.engine = engine
             stack.push_async_callback(engine.close)
-            fits = {r.key: decode(r.payload, CoolingFit) for r in await journal.store.latest("cooling.fit")}
-            hard = self._hard_agents(journal, book, fits)
+            hard = self._hard_agents(journal, book, await _cooling_fits(journal))
             wave = WaveAgent(config.edge, self._boost)
             points = [point for poller in self._pollers for point in poller.source.points]
             by_exception = ByException(points, LONGEST_SILENCE_S / config.gateway.time_factor)
@@ -270,6 +269,17 @@ def _sources(config: Config, clock: Clock) -> Iterable[Source]:
             yield ModbusSource(link, clock, interval_scale=scale)
         else:
             yield OpcuaSource(link, clock, interval_scale=scale)
+
+
+async def _cooling_fits(journal: Journal) -> dict[str, CoolingFit]:
+    """What commissioning has learnt of each transformer's cooling; what cannot be read is learnt anew."""
+    fits = {}
+    for record in await journal.store.latest(COOLING_FIT):
+        try:
+            fits[record.key] = decode(record.payload, CoolingFit)
+        except Undecodable as err:
+            log.warning("%s: what commissioning learnt of its cooling cannot be read: %s", record.key, err)
+    return fits
 
 
 async def _incident(journal: Journal, incident_id: str) -> Incident:

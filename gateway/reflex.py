@@ -26,10 +26,11 @@ from models.asset import Asset
 from models.findings import Family, Finding
 from models.memory_gate import GateDecision
 
-__all__ = ("Reflex",)
+__all__ = ("COOLING_FIT", "Reflex")
 
 log = logging.getLogger(__name__)
 
+COOLING_FIT = "cooling.fit"  # journal kind of what commissioning has learnt; the newest per asset counts
 UNITS_MAX = 10_000  # judgements waiting for the disk; a full queue means a dead disk, and is counted
 BATCH_UNITS_MAX = 32  # units in one commit: with their findings and exposures they stay below what an append may carry
 COMMIT_RETRY_S = 1.0
@@ -90,7 +91,7 @@ class Reflex:
         twin = self._hard[asset_id].twin
         fit = twin.fit_to_keep() if twin else None
         if fit is not None:
-            self._put(_Unit(entries=[Entry(kind="cooling.fit", key=asset_id, payload=encode(fit))]))
+            self._put(_Unit(entries=[Entry(kind=COOLING_FIT, key=asset_id, payload=encode(fit))]))
 
     def _store(self, samples: Sequence[Sample]) -> None:
         self._journal.samples.add(self._by_exception(samples))
