@@ -117,7 +117,7 @@ def plain():
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(amounts, amounts, amounts, amounts, amounts)
 def test_a_sample_lies_in_the_zone_that_the_method_names(plain, name, h2, ch4, c2h6, c2h4, c2h2):
     acetylene = c2h2 * (1e-6 if name in ("duval_triangle_4", "duval_triangle_5") else 1.0)  # they refine thermal faults
