@@ -107,6 +107,14 @@ DEFINITIONS = {
             time_to_respond_h={Severity.ADVISORY: 24, Severity.WARNING: 8, Severity.CRITICAL: 1},
         ),
         AlarmDefinition(
+            name="CoolingFault",
+            what="cooling",
+            cause="Fans or pumps stand still, radiators are dirty or a valve is closed.",
+            consequence="The transformer carries less load, and its insulation ages faster.",
+            response="check fans, pumps and valves",
+            time_to_respond_h={Severity.ADVISORY: 72, Severity.WARNING: 24, Severity.CRITICAL: 1},
+        ),
+        AlarmDefinition(
             name="GasDensityLow",
             what="SF6 pressure",
             cause="Leak of insulating gas.",

@@ -24,6 +24,7 @@ from gateway.agents.hard import HardAgent
 from gateway.agents.soft import SoftAgent
 from gateway.agents.wave import WaveAgent
 from gateway.alarms import Alarm, AlarmBook
+from gateway.asset_views import AssetViews
 from gateway.config import Config, gas_accuracy
 from gateway.consolidation import consolidate
 from gateway.control import serve
@@ -38,7 +39,7 @@ from gateway.memory import known_causes, open_graph
 from gateway.plant_clock import PlantClock
 from gateway.poller import Poller
 from gateway.publisher import Publisher, status_message
-from gateway.reflex import KEPT, Reflex
+from gateway.reflex import COOLING_FIT, KEPT, Reflex
 from gateway.rescue_alarm import rescue_judgements
 from gateway.supervisor import Backoff, Child, first_leaf, supervise
 from gateway.verdicts import Verdicts
@@ -49,6 +50,7 @@ from journal.engine import Engine, StepObserver, Undecodable, decode
 from models.core import Core
 from models.failure_risk import rank_risk
 from models.findings import Finding
+from models.thermal.cooling import CoolingFit
 from models.trend import Keepsake
 
 if TYPE_CHECKING:  # its onnxruntime costs 30 MB, which a gateway without anomaly models need not have
@@ -165,7 +167,7 @@ class _Daemon:
             engine.register_queues(INVESTIGATIONS)
             desk.engine = engine
             stack.push_async_callback(engine.close)
-            hard = self._hard = self._hard_agents(journal, book, await _kept(journal))
+            hard = self._hard = self._hard_agents(journal, book, await _kept(journal), await _cooling_fits(journal))
             wave = WaveAgent(config.edge, self._boost)
             points = [point for poller in self._pollers for point in poller.source.points]
             by_exception = ByException(points, LONGEST_SILENCE_S / config.gateway.time_factor)
@@ -192,6 +194,9 @@ class _Daemon:
         housekeeping = Housekeeping(journal, config.journal, self._clock)
         views = Views(config, journal, desk, verdicts, self._pollers, reflex, publisher, housekeeping)
         laboratory = Laboratory(config.asset, journal.store, self._clock, reflex.raise_own)
+        points = [point for poller in self._pollers for point in poller.source.points]
+        asset_views = AssetViews(journal, reflex, points, self._clock, config.gateway.time_factor)
+        handlers = {**views.handlers(), **laboratory.handlers(), **asset_views.handlers()}
 
         async def open_incident(incident: Incident) -> None:
             timeout = timedelta(days=config.investigation.verdict_timeout_days)
@@ -200,7 +205,7 @@ class _Daemon:
         children = [
             Child("publisher", publisher.run, backoff=Backoff(first_s=0.2, most_s=15.0)),
             Child("reflex", lambda: reflex.run(open_incident, publisher.send_now)),
-            Child("control", lambda: serve(config.gateway.state_dir, {**views.handlers(), **laboratory.handlers()})),
+            Child("control", lambda: serve(config.gateway.state_dir, handlers)),
             Child("runs", lambda: self._resume_runs(engine)),
             Child("housekeeping", housekeeping.run),
             Child("gas-trends", lambda: self._rebuild_trends(journal)),
@@ -253,7 +258,9 @@ class _Daemon:
                 notify(f"WATCHDOG=1\nSTATUS={connected}/{len(self._pollers)} links up, {waiting} messages waiting")
             await asyncio.sleep(WATCHDOG_FEED_S)
 
-    def _hard_agents(self, journal: Journal, book: AlarmBook, kept: Mapping[str, Keepsake]) -> dict[str, HardAgent]:
+    def _hard_agents(
+        self, journal: Journal, book: AlarmBook, kept: Mapping[str, Keepsake], fits: Mapping[str, CoolingFit]
+    ) -> dict[str, HardAgent]:
         config = self._config
         models = _anomaly_models(config)
         points = [point for poller in self._pollers for point in poller.source.points]
@@ -266,6 +273,7 @@ class _Daemon:
                 self._clock,
                 model=models.get(asset.id),
                 gas_accuracy=gas_accuracy(config, asset),
+                cooling_fit=fits.get(asset.id),
                 time_factor=config.gateway.time_factor,
                 clear_after_cycles=config.alarm.clear_after_cycles,
                 lost_delay_s=config.alarm.measurement_lost_delay_s,
@@ -298,6 +306,17 @@ def _sources(config: Config, clock: Clock) -> Iterable[Source]:
             yield ModbusSource(link, clock, interval_scale=scale)
         else:
             yield OpcuaSource(link, clock, interval_scale=scale)
+
+
+async def _cooling_fits(journal: Journal) -> dict[str, CoolingFit]:
+    """What commissioning has learnt of each transformer's cooling; what cannot be read is learnt anew."""
+    fits = {}
+    for record in await journal.store.latest(COOLING_FIT):
+        try:
+            fits[record.key] = decode(record.payload, CoolingFit)
+        except Undecodable as err:
+            log.warning("%s: what commissioning learnt of its cooling cannot be read: %s", record.key, err)
+    return fits
 
 
 async def _incident(journal: Journal, incident_id: str) -> Incident:

@@ -19,10 +19,13 @@ from gateway.cli_journal import journal_app
 from gateway.cli_methods import register_methods
 from gateway.cli_metrics import register_metrics
 from gateway.cli_plan import register_plan
+from gateway.cli_plot import plot_app
 from gateway.cli_print import DEFAULT_CONFIG, ConfigOption, JsonOption, ask, print_json, print_table
+from gateway.cli_prognosis import register_prognosis
 from gateway.cli_risk import register_risk
 from gateway.cli_runs import runs_app
 from gateway.cli_sample import sample_app
+from gateway.cli_thermal import register_thermal
 from gateway.cli_train_dga import register_train_dga
 from gateway.cli_trust import trust_app
 from gateway.config import Config, load
@@ -42,11 +45,14 @@ register_browse(app)
 register_metrics(app)
 register_risk(app)
 register_methods(app)
+register_thermal(app)
+register_prognosis(app)
 app.add_typer(runs_app, name="runs")
 app.add_typer(journal_app, name="journal")
 app.add_typer(trust_app, name="trust")
 app.add_typer(sample_app, name="sample")
 app.add_typer(graph_app, name="graph")
+app.add_typer(plot_app, name="plot")
 app.add_typer(train_app, name="train")
 app.add_typer(eval_app, name="eval")
 register_train_dga(train_app)

@@ -26,11 +26,12 @@ from models.asset import Asset
 from models.findings import Family, Finding
 from models.memory_gate import GateDecision
 
-__all__ = ("KEPT", "Reflex")
+__all__ = ("COOLING_FIT", "KEPT", "Reflex")
 
 log = logging.getLogger(__name__)
 
 KEPT = "rule.kept"  # journal kind of what rules remember; the newest per key counts
+COOLING_FIT = "cooling.fit"  # journal kind of what commissioning has learnt; the newest per asset counts
 UNITS_MAX = 10_000  # judgements waiting for the disk; a full queue means a dead disk, and is counted
 BATCH_UNITS_MAX = 32  # units in one commit: with their findings and exposures they stay below what an append may carry
 COMMIT_RETRY_S = 1.0
@@ -85,12 +86,20 @@ class Reflex:
             for judgement in self._hard[asset_id].observe(members, self._store):
                 self._weigh(judgement)
             self._keep(self._hard[asset_id])
+            self._keep_fit(asset_id)
 
     def _keep(self, agent: HardAgent) -> None:
         """Journal what the agent's rules have learnt: days and operations, not polls."""
         kept = [Entry(kind=KEPT, key=key, payload=encode(keepsake)) for key, keepsake in agent.keepsakes()]
         if kept:
             self._put(_Unit(entries=kept))
+
+    def _keep_fit(self, asset_id: str) -> None:
+        """What commissioning has learnt of a transformer's cooling outlasts a restart."""
+        twin = self._hard[asset_id].twin
+        fit = twin.fit_to_keep() if twin else None
+        if fit is not None:
+            self._put(_Unit(entries=[Entry(kind=COOLING_FIT, key=asset_id, payload=encode(fit))]))
 
     def _store(self, samples: Sequence[Sample]) -> None:
         self._journal.samples.add(self._by_exception(samples))
@@ -99,17 +108,9 @@ class Reflex:
         """Last quality of each point."""
         return {point: quality for agent in self._hard.values() for point, quality in agent.qualities.items()}
 
-    def thermal(self) -> dict[str, dict[str, float | None]]:
-        """Calculated hot spot and ageing of the transformers that show enough."""
-        twins = {asset_id: agent.twin for asset_id, agent in self._hard.items() if agent.twin}
-        return {
-            asset_id: {
-                "hot_spot_calculated_degc": twin.hot_spot_degc,
-                "ageing_rate": twin.ageing_rate,
-                "life_used_since_start_h": twin.life_used_h,
-            }
-            for asset_id, twin in twins.items()
-        }
+    def thermal(self) -> dict[str, dict[str, float | str | None]]:
+        """Where the transformers that show enough stand thermally, and whether their cooling is watched."""
+        return {asset_id: agent.twin.snapshot for asset_id, agent in self._hard.items() if agent.twin}
 
     def abstentions(self) -> dict[str, dict[str, str]]:
         """Which rules cannot judge, and why, by asset and definition."""

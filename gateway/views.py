@@ -92,7 +92,7 @@ class Views:
             "points_total": sum(len(poller.source.points) for poller in self._pollers),
             "points_by_quality": qualities,
             "measurements": self._reflex.measurements(),
-            "thermal": self._reflex.thermal(),
+            "thermal": {asset_id: _brief(one) for asset_id, one in self._reflex.thermal().items()},
             "abstaining": self._reflex.abstentions(),
             "alarms_standing": len(self._desk.book.standing()),
             "outbox": self._outbox_counters(),
@@ -157,6 +157,11 @@ class Views:
         except ValidationError as err:
             raise BadInput(f"not a verdict: {err}") from err
         return await self._verdicts.submit(command)
+
+
+def _brief(snapshot: Mapping[str, Any]) -> dict[str, Any]:
+    keep = ("hot_spot_calculated_degc", "ageing_rate", "life_used_since_start_h", "cooling")
+    return {name: snapshot[name] for name in keep}
 
 
 def _limit(question: Mapping[str, Any]) -> int:

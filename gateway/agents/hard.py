@@ -14,7 +14,7 @@ from uuid import NAMESPACE_URL, uuid5
 from drivers.base import Clock, Point, Quality, Sample
 from drivers.errors import BadInput
 from gateway.agents.gas_rules import HYDROGEN, GasRateRule
-from gateway.agents.rules import HOT_SPOT_CALCULATED, LOAD, TOP_OIL, rules_for
+from gateway.agents.rules import AMBIENT, LOAD, TOP_OIL, rules_for
 from gateway.agents.sight import Abstaining, Remembering, Rule, Sight
 from gateway.agents.twin import ThermalTwin
 from gateway.alarms import Judgement, TimeSource
@@ -23,6 +23,7 @@ from models.dga.accuracy import DEFAULT_ACCURACY, GasAccuracy
 from models.dga.rates import GasTrend
 from models.features import GAS_FIELDS, Cycle, CycleDetector, Window, measured_value
 from models.findings import EvidenceSample, Fact, Family, Finding, Severity
+from models.thermal.cooling import CoolingFit
 from models.trend import Keepsake
 
 if TYPE_CHECKING:  # its onnxruntime costs 30 MB, which a gateway without anomaly models need not have
@@ -85,6 +86,7 @@ class HardAgent:
         *,
         model: "AnomalyModel | None" = None,
         gas_accuracy: GasAccuracy = DEFAULT_ACCURACY,
+        cooling_fit: CoolingFit | None = None,
         time_factor: float = 1.0,
         clear_after_cycles: int = 20,
         lost_delay_s: float = 30.0,
@@ -102,7 +104,8 @@ class HardAgent:
         self._quality: dict[str, Quality] = {}
         self._lost_stands = False  # the alarm MeasurementLost, of all groups together
         indicators = [point.indicator for point in self._points.values()]
-        self.twin = _twin_of(asset, indicators, time_factor)
+        self.twin = _twin_of(asset, indicators, time_factor, cooling_fit)
+        self._warming = False
         units = {point.indicator: point.unit for point in self._points.values()}
         day = DAY / time_factor
         self.trend = GasTrend(day)
@@ -153,8 +156,10 @@ class HardAgent:
 
     def warm(self, samples: Sequence[Sample]) -> None:
         """Rebuild windows at boot from samples that were kept; judges nothing."""
+        self._warming = True
         for batch in by_time(samples):
             self._absorb(batch)
+        self._warming = False
 
     def continue_alarms(self, definitions: Iterable[str]) -> None:
         """At boot: conditions that stand in the journal, so that their end is seen too."""
@@ -221,11 +226,14 @@ class HardAgent:
         load_pu = self._latest.get(LOAD)
         if self.twin is None or TOP_OIL not in cycle.values or load_pu is None:
             return
-        self.twin.feed(cycle.time, load_pu, cycle.values[TOP_OIL])
-        if self.twin.hot_spot_degc is None:
-            self._latest.pop(HOT_SPOT_CALCULATED, None)
-        else:
-            self._latest[HOT_SPOT_CALCULATED] = self.twin.hot_spot_degc
+        healthy = all(watch.onset is None for watch in self._watches)
+        learn = None if self._warming else healthy
+        self.twin.feed(cycle.time, load_pu, cycle.values[TOP_OIL], self._latest.get(AMBIENT), learn=learn)
+        for indicator, value in self.twin.calculated.items():
+            if value is None:
+                self._latest.pop(indicator, None)
+            else:
+                self._latest[indicator] = value
 
     def _judge(self, group: _Group, cycle: Cycle) -> list[Judgement]:
         members = {point.indicator for point in group.points}
@@ -354,11 +362,13 @@ class HardAgent:
         return Judgement(asset_id=self.asset.id, definition="MeasurementLost", finding=finding, value=value)
 
 
-def _twin_of(asset: Asset, indicators: Sequence[str], time_factor: float) -> ThermalTwin | None:
+def _twin_of(
+    asset: Asset, indicators: Sequence[str], time_factor: float, cooling_fit: CoolingFit | None
+) -> ThermalTwin | None:
     if TOP_OIL not in indicators or LOAD not in indicators:
         return None
     try:
-        return ThermalTwin(asset.nameplate, time_factor)
+        return ThermalTwin(asset.nameplate, time_factor, cooling_fit)
     except BadInput as err:
         log.info("%s: no hot spot is calculated: %s", asset.id, err)
         return None

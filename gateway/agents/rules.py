@@ -12,27 +12,31 @@ from typing import TYPE_CHECKING
 
 from gateway.agents.equipment_rules import equipment_rules
 from gateway.agents.sight import ABSENT, Rule, Sight
+from gateway.agents.twin import HOT_SPOT_CALCULATED, OIL_RESIDUAL, OIL_RESIDUAL_LIMIT
 from models.asset import Asset, Nameplate
 from models.dga.accuracy import GasAccuracy
 from models.dga.consensus import diagnose
 from models.features import Window, reliable_gases
 from models.findings import Fact, Family, Severity
 from models.sf6 import assess
-from models.thermal import ageing_rate, overheating
+from models.thermal import ageing_rate, assumptions_of, overheating
 
 if TYPE_CHECKING:  # its onnxruntime costs 30 MB, which a gateway without anomaly models need not have
     from models.anomaly import AnomalyModel
 
-__all__ = ("GasRule", "PressureRule", "Rule", "Sight", "TemperatureRule", "UnusualRule", "rules_for")
+__all__ = ("CoolingRule", "GasRule", "PressureRule", "Rule", "Sight", "TemperatureRule", "UnusualRule", "rules_for")
 
 UNUSUAL_CYCLES = 3  # an anomaly counts when it lasts: one cycle may be a transient of the load
 
+COOLING_CYCLES = 6  # the residual is an average of hours already; six more measurements are no slip of one sensor
+COOLING_HYSTERESIS = 0.8  # of the limit, below which the residual must fall before the fault is over
+
 TOP_OIL, LOAD, HOT_SPOT = "SIML.Tmp", "MMXU.LodPu", "SPTR.HPTmp"
-HOT_SPOT_CALCULATED = "SPTR.HPTmpClc"
+AMBIENT = "STMP.EnvTmp"
 
 INDICATOR_OF = {  # feature of an anomaly model → indicator that feeds it
     "load_pu": LOAD,
-    "ambient_degc": "STMP.EnvTmp",
+    "ambient_degc": AMBIENT,
     "top_oil_degc": TOP_OIL,
     "hot_spot_degc": HOT_SPOT,
     "h2_ul_l": "SIML.H2ppm",
@@ -110,7 +114,43 @@ class TemperatureRule:
             family=Family.OVERHEATING,
             confidence=1.0,
             facts=facts,
+            assumptions=assumptions_of(self.nameplate) if self.reads == HOT_SPOT_CALCULATED else (),
             value=f"{value_degc:.0f} degC, limit {facts[1].value:.0f}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CoolingRule:
+    """Top oil hotter, for hours, than load and ambient explain: fans, pumps or radiators have failed."""
+
+    nameplate: Nameplate
+    definition: str = "CoolingFault"
+    trigger: str = TOP_OIL
+    lasts_cycles: int = COOLING_CYCLES
+
+    def look(self, window: Window, latest: Mapping[str, float]) -> Sight | None:  # noqa: ARG002 - one protocol
+        """Compare the residual with its limit; None before the end of commissioning and just below the limit."""
+        residual_k, limit_k = latest.get(OIL_RESIDUAL), latest.get(OIL_RESIDUAL_LIMIT)
+        if residual_k is None or limit_k is None or COOLING_HYSTERESIS * limit_k < residual_k <= limit_k:
+            return None
+        if residual_k <= limit_k:
+            return ABSENT
+        return Sight(
+            severity=Severity.WARNING if residual_k > 2 * limit_k else Severity.ADVISORY,
+            indicator=TOP_OIL,
+            method="iec_60076_7_residual",
+            code="CoolingFault",
+            family=Family.OVERHEATING,
+            confidence=0.8,
+            facts=(
+                Fact(name="top oil above expected", value=residual_k, unit="K"),
+                Fact(name="limit", value=limit_k, unit="K"),
+            ),
+            assumptions=(
+                *assumptions_of(self.nameplate),
+                "fans and pumps not measured: they are expected to run as they did at commissioning",
+            ),
+            value=f"{residual_k:.0f} K hotter than expected, limit {limit_k:.0f}",
         )
 
 
@@ -205,6 +245,8 @@ def rules_for(
         _hot_spot_rule(asset.nameplate, indicators),
         PressureRule(asset.nameplate),
     ]
+    if {LOAD, AMBIENT} <= set(indicators):
+        candidates.append(CoolingRule(asset.nameplate))
     if model is not None:
         candidates.append(UnusualRule(model))
     candidates += equipment_rules(asset, units or dict.fromkeys(indicators, ""), day)

@@ -1,31 +1,28 @@
-"""Transformer temperatures and ageing: load and ambient (or measured top oil) to hot spot and rate of ageing.
+"""Transformer temperatures: load and ambient (or measured top oil) to top oil and hot spot.
 
 Inputs: load factor in per unit of rating, temperatures in °C, steps in seconds.  States: top-oil temperature and the
-two parts of the hot-spot rise.  Outputs: hot spot in °C, relative ageing (1 = rated life), limits exceeded.
-Source: IEC 60076-7:2018, difference equations and parameter table; IEEE C57.91 for thermally upgraded paper.
-Limits of validity: mineral oil, natural or forced air cooling as in the table; a figure of consumed insulation life,
-not a forecast of remaining life.  For ONAN power transformers the table leaves losses and rises to the heat run.
-Called by hard agents and by the tests of the simulator's physics.
+two parts of the hot-spot rise.  Outputs in °C.
+Source: IEC 60076-7:2018, difference equations and parameter table.
+Limits of validity: mineral oil, one cooling stage as in the table.  For ONAN power transformers the table leaves losses
+and rises to the heat run.
+Called by hard agents, the overload calculator and the tests of the simulator's physics.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from math import exp, isfinite
+from math import isfinite
 from types import MappingProxyType
 from typing import NamedTuple
 
 from drivers.errors import BadInput
-from models.asset import Cooling, Nameplate, Paper
-from models.findings import Fact, Severity
+from models.asset import Cooling, Nameplate
 
 __all__ = (
-    "Overheating",
+    "MAX_STEP_S",
     "Parameters",
     "ThermalState",
-    "ageing_rate",
-    "equivalent_ageing",
-    "loss_of_life_percent",
-    "overheating",
+    "assumptions_of",
+    "check",
+    "oil_rise_k",
     "parameters_for",
     "steady_state",
     "step",
@@ -36,7 +33,6 @@ MAX_SUBSTEP_S = 60.0  # well below the shortest winding time constant of the tab
 MAX_STEP_S = 86_400.0  # after a longer gap the state says nothing; start from `steady_state`
 MAX_LOAD_PU = 5.0  # beyond any overload that a transformer survives: a wrong signal
 COLDEST_DEGC, HOTTEST_DEGC = -60.0, 400.0  # outside, a temperature is no temperature of a transformer
-NORMAL_LIFE_H = 180_000.0  # IEEE C57.91, thermally upgraded paper at 110 °C
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +65,6 @@ class ThermalState:
         return self.top_oil_degc + self.winding_rise_k - self.oil_lag_k
 
 
-class Overheating(NamedTuple):
-    """Which loading limits are exceeded; code is empty and severity NONE where none is."""
-
-    severity: Severity
-    code: str
-    facts: tuple[Fact, ...]
-
-
 class _Row(NamedTuple):
     """Parameter table; `None` where only the heat run knows."""
 
@@ -99,9 +87,6 @@ _TABLE = MappingProxyType(
         Cooling.ONAF: _Row(150, 7, 0.8, 1.3, 0.5, 2, 2, 6, 52, 26),
     }
 )
-# Loading limits (top oil °C, hot spot °C): normal cyclic, then long-time emergency.
-_NORMAL_DEGC = (105.0, 120.0)
-_EMERGENCY_DEGC = (115.0, 140.0)
 
 
 def parameters_for(nameplate: Nameplate) -> Parameters:
@@ -122,12 +107,32 @@ def parameters_for(nameplate: Nameplate) -> Parameters:
     return Parameters(*row[:7], loss_ratio=loss_ratio, oil_rise_k=oil_rise_k, winding_gradient_k=gradient_k)
 
 
+def assumptions_of(nameplate: Nameplate) -> tuple[str, ...]:
+    """What `parameters_for` and the ageing formula take for granted where the nameplate is silent."""
+    row = _TABLE.get(nameplate.cooling) if nameplate.cooling else None
+    if row is None:
+        return ()
+    stated = (
+        ("top_oil_rise_k", nameplate.top_oil_rise_k, row.oil_rise_k, "K"),
+        ("hot_spot_gradient_k", nameplate.hot_spot_gradient_k, row.winding_gradient_k, "K"),
+        ("loss_ratio", nameplate.loss_ratio, row.loss_ratio, ""),
+    )
+    assumed = [
+        f"{key} unknown: the table's {typical:g} {unit} of {nameplate.cooling} is taken".replace("  ", " ")
+        for key, own, typical, unit in stated
+        if own is None and typical is not None
+    ]
+    if nameplate.paper is None:
+        assumed.append("paper unknown: aged as kraft, the faster")
+    return tuple(assumed)
+
+
 def steady_state(load_pu: float, ambient_degc: float, parameters: Parameters) -> ThermalState:
     """The state after a long time at constant load and ambient: where to start when nothing else is known."""
-    _check(load_pu, ambient_degc)
+    check(load_pu, ambient_degc)
     rise_k = _winding_drive_k(load_pu, parameters)
     return ThermalState(
-        top_oil_degc=ambient_degc + _oil_drive_k(load_pu, parameters),
+        top_oil_degc=ambient_degc + oil_rise_k(load_pu, parameters),
         winding_rise_k=parameters.k21 * rise_k,
         oil_lag_k=(parameters.k21 - 1) * rise_k,
     )
@@ -138,8 +143,8 @@ def step(state: ThermalState, dt_s: float, load_pu: float, ambient_degc: float, 
 
     Raises BadInput for a step outside 0…`MAX_STEP_S`, or for values that are no load or no temperature.
     """
-    _check(load_pu, ambient_degc)
-    final_degc = ambient_degc + _oil_drive_k(load_pu, parameters)
+    check(load_pu, ambient_degc)
+    final_degc = ambient_degc + oil_rise_k(load_pu, parameters)
     for dt_min in _substeps_min(dt_s):
         share = dt_min / (parameters.k11 * parameters.oil_time_min)
         top_oil_degc = state.top_oil_degc + share * (final_degc - state.top_oil_degc)
@@ -151,57 +156,10 @@ def step_from_top_oil(
     state: ThermalState, dt_s: float, load_pu: float, top_oil_degc: float, parameters: Parameters
 ) -> ThermalState:
     """As `step`, with the top-oil temperature measured instead of modelled."""
-    _check(load_pu, top_oil_degc)
+    check(load_pu, top_oil_degc)
     for dt_min in _substeps_min(dt_s):
         state = _step_winding(state, dt_min, load_pu, top_oil_degc, parameters)
     return ThermalState(top_oil_degc, state.winding_rise_k, state.oil_lag_k)
-
-
-def ageing_rate(hot_spot_degc: float, paper: Paper | None) -> float:
-    """Relative ageing of the winding paper, 1 at its reference temperature.
-
-    Kraft paper: V = 2^((θ-98)/6), IEC 60076-7.  Thermally upgraded: F_AA = exp(15000/383 - 15000/(θ+273)), IEEE C57.91.
-    Unknown paper ages as kraft, the faster of the two: the caller names that assumption.
-    """
-    _check(0.0, hot_spot_degc)
-    if paper is Paper.UPGRADED:
-        return exp(15_000 / 383 - 15_000 / (hot_spot_degc + 273))
-    return float(2 ** ((hot_spot_degc - 98) / 6))
-
-
-def equivalent_ageing(rates: Iterable[tuple[float, float]]) -> float:
-    """F_EQA: mean of (duration, rate) pairs weighted by duration; 0 without any duration."""
-    pairs = list(rates)
-    total = sum(duration for duration, _ in pairs)
-    return sum(duration * rate for duration, rate in pairs) / total if total > 0 else 0.0
-
-
-def loss_of_life_percent(equivalent_rate: float, duration_h: float) -> float:
-    """Share of normal insulation life consumed, IEEE C57.91."""
-    return equivalent_rate * duration_h * 100 / NORMAL_LIFE_H
-
-
-def overheating(top_oil_degc: float, hot_spot_degc: float) -> Overheating:
-    """Limits of IEC 60076-7: above normal cyclic loading WARNING, above long-time emergency loading CRITICAL.
-
-    Code `HotSpotHigh` or `TopOilHigh`, the hot spot where both are over the limits of that stage.
-    """
-    _check(0.0, top_oil_degc)
-    _check(0.0, hot_spot_degc)
-    measured = (("TopOil", top_oil_degc, 0), ("HotSpot", hot_spot_degc, 1))
-    for limits, severity in ((_EMERGENCY_DEGC, Severity.CRITICAL), (_NORMAL_DEGC, Severity.WARNING)):
-        over = [(name, value, limits[index]) for name, value, index in measured if value > limits[index]]
-        if over:
-            facts = tuple(
-                fact
-                for name, value, limit in over
-                for fact in (
-                    Fact(name=name, value=value, unit="degC"),
-                    Fact(name=f"{name} limit", value=limit, unit="degC"),
-                )
-            )
-            return Overheating(severity, f"{over[-1][0]}High", facts)
-    return Overheating(Severity.NONE, "", ())
 
 
 def _step_winding(
@@ -218,7 +176,7 @@ def _step_winding(
     )
 
 
-def _oil_drive_k(load_pu: float, parameters: Parameters) -> float:
+def oil_rise_k(load_pu: float, parameters: Parameters) -> float:
     """Top-oil rise over ambient that a constant load tends to."""
     losses = (1 + parameters.loss_ratio * load_pu**2) / (1 + parameters.loss_ratio)
     return float(parameters.oil_rise_k * losses**parameters.oil_exponent)
@@ -237,7 +195,8 @@ def _substeps_min(dt_s: float) -> list[float]:
     return [dt_s / 60 / count] * count if count else []
 
 
-def _check(load_pu: float, temperature_degc: float) -> None:
+def check(load_pu: float, temperature_degc: float) -> None:
+    """Raises BadInput for what is no load, or no temperature, of a transformer."""
     if not (isfinite(load_pu) and 0 <= load_pu <= MAX_LOAD_PU):
         raise BadInput(f"thermal model: load of {load_pu} pu is outside 0 to {MAX_LOAD_PU}")
     if not (isfinite(temperature_degc) and COLDEST_DEGC <= temperature_degc <= HOTTEST_DEGC):
