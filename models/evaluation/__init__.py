@@ -1,0 +1,1 @@
+"""Scoring of the models on measured data with known truth: files in, figures out."""
