@@ -6,16 +6,16 @@ Out: a change, with the row on which it most likely began, as soon as the cumula
 The sums are Page's (1954) in the tabular form: S⁺ ← max(0, S⁺ + z - k), S⁻ ← max(0, S⁻ - z - k) with
 z = (x - mean) / spread.  The change is dated to the row after the sum last was zero, which is its maximum-likelihood
 estimate (Hinkley 1971).  With k = ½ it is tuned to shifts of one spread and more; with h = 8 and independent normal
-rows it errs once in several thousand rows.  After a change the level is learnt anew from the rows since its onset:
-this tells changes from one another, it is not a judgement that the new level is healthy.
+rows it errs once in some ten thousand rows.  After a change the level is learnt anew from the rows since its onset, and
+scores allow for what is not yet known of it (self-starting sums, Hawkins 1987): this tells changes from one another, it
+is not a judgement that the new level is healthy.
 Limits of validity: rows that wander (autocorrelation) raise more false changes; give such a series a greater `spread`.
-Called by the anomaly rule of a hard agent and by `models.evaluation.detectors`.
+Called by the anomaly rule of a hard agent.
 """
 
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite, sqrt
 
 from drivers.errors import BadInput
 
@@ -23,7 +23,7 @@ __all__ = ("Change", "ChangePoints", "last_change")
 
 SLACK = 0.5  # k: half the shift, in spreads, that should be found quickest
 LIMIT = 8.0  # h
-LEARN_ROWS_MAX = 50  # rows since the onset that the new level is learnt from: enough for a mean within 0.15 spreads
+LEARN_ROWS = 500  # that a new level is learnt from: an error of its mean brings false changes nearer
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,49 +33,58 @@ class Change:
     onset_row: int
     found_row: int
     before: float
-    after: float  # both levels in the series' own unit
+    after: float  # mean since the onset; both levels in the series' own unit
+
+
+@dataclass(slots=True)
+class _Sum:
+    """One of the two sums, with the rows since it last was zero."""
+
+    sign: int
+    evidence: float = 0.0
+    rows: int = 0
+    total: float = 0.0  # of the values in these rows
+
+    def add(self, value: float, score: float) -> None:
+        self.evidence = max(0.0, self.evidence + self.sign * score - SLACK)
+        self.rows, self.total = (self.rows + 1, self.total + value) if self.evidence else (0, 0.0)
 
 
 class ChangePoints:
     """Watches one series."""
 
-    def __init__(self, mean: float, spread: float, *, slack: float = SLACK, limit: float = LIMIT) -> None:
+    def __init__(self, mean: float, spread: float) -> None:
         """`spread` is above zero and in the unit of the series.  Raises BadInput."""
         if not (isfinite(mean) and isfinite(spread) and spread > 0):
             raise BadInput(f"mean {mean} and spread {spread}: finite numbers, the spread above zero")
         self.mean = mean
-        self._spread, self._slack, self._limit = spread, slack, limit
-        self._up = self._down = 0.0
-        self._up_since = self._down_since = 0
+        self._spread = spread
+        self._learnt_rows = inf  # the level that was handed in is known
         self._row = -1
-        self._newest: deque[float] = deque(maxlen=LEARN_ROWS_MAX)
+        self._sums = (_Sum(1), _Sum(-1))
 
     @property
     def evidence(self) -> float:
         """The greater of the two sums in limits; a change is found above 1."""
-        return max(self._up, self._down) / self._limit
+        return max(side.evidence for side in self._sums) / LIMIT
 
     def feed(self, value: float) -> Change | None:
         """The change that this row completes.  Raises BadInput for what is not finite; it leaves no trace."""
         if not isfinite(value):
             raise BadInput(f"{value} is no measurement")
         self._row += 1
-        self._newest.append(value)
-        score = (value - self.mean) / self._spread
-        self._up = max(0.0, self._up + score - self._slack)
-        self._down = max(0.0, self._down - score - self._slack)
-        if self._up == 0:
-            self._up_since = self._row + 1
-        if self._down == 0:
-            self._down_since = self._row + 1
+        score = (value - self.mean) / (self._spread * sqrt(1 + 1 / self._learnt_rows))
+        for side in self._sums:
+            side.add(value, score)
         if self.evidence <= 1:
+            if self._learnt_rows < LEARN_ROWS:
+                self._learnt_rows += 1
+                self.mean += (value - self.mean) / self._learnt_rows
             return None
-        onset = self._up_since if self._up >= self._down else self._down_since
-        since = list(self._newest)[-(self._row - onset + 1) :]
-        change = Change(onset, self._row, self.mean, sum(since) / len(since))
-        self.mean = change.after
-        self._up = self._down = 0.0
-        self._up_since = self._down_since = self._row + 1
+        side = max(self._sums, key=lambda one: one.evidence)
+        change = Change(self._row - side.rows + 1, self._row, self.mean, side.total / side.rows)
+        self.mean, self._learnt_rows = change.after, side.rows
+        self._sums = (_Sum(1), _Sum(-1))
         return change
 
 
