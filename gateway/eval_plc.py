@@ -27,7 +27,8 @@ __all__ = ("Received", "through_plc")
 
 CHANNELS = 8
 MAX_RUNS = 247  # unit ids of one line
-READS_PER_ROW = 10  # a loaded box may answer late
+READS_PER_ROW = 100  # a device that was late is asked again only at some of the next reads
+TIMEOUT_S = 5.0  # nothing but load makes a device on loopback late
 EACH_READ_IS_NEW = 1e-9  # times the second that the module's template states: two equal rows are two measurements
 
 
@@ -109,6 +110,8 @@ def _link(ready: Mapping[str, Any], count: int) -> ModbusLinkConfig:
         name="replay",
         host=ready["host"],
         port=ready["port"],
+        poll_period_s=TIMEOUT_S,
+        timeout_s=TIMEOUT_S,
         devices=tuple(
             ModbusDevice(name=_asset(unit_id), asset=_asset(unit_id), unit_id=unit_id, template=ready["template"])
             for unit_id in range(1, count + 1)

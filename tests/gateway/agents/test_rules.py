@@ -223,6 +223,23 @@ def test_a_finding_tells_how_often_its_model_errs(
     assert (facts["FAR at commissioning"], facts["MAR at commissioning"]) == (model.card.far, model.card.mar)
 
 
+def test_nothing_is_followed_while_the_model_finds_something(
+    model: AnomalyModel, clock: Any, healthy_rows: list[dict[str, float]]
+) -> None:
+    rule, window = UnusualRule(model), Window()
+    assert rule.chart is not None
+
+    def followed(row: dict[str, float]) -> bool:
+        assert rule.chart is not None
+        before = rule.chart.reference.tolist()
+        window.add(Cycle(window.count + 1, clock.now(), {}))
+        rule.look(window, {INDICATOR_OF[name]: value for name, value in row.items()})
+        return rule.chart.reference.tolist() != before
+
+    assert followed(healthy_rows[-1])
+    assert not followed(healthy_rows[-1] | {"hot_spot_degc": healthy_rows[-1]["hot_spot_degc"] + 25})
+
+
 def test_a_model_of_before_there_were_charts_still_judges(
     model: AnomalyModel, clock: Any, healthy_rows: list[dict[str, float]]
 ) -> None:
