@@ -54,6 +54,7 @@ def test_a_slow_ramp_is_found_too() -> None:
 
 
 @given(gain=st.floats(1e-3, 1e3), offset=st.floats(-1e3, 1e3))
+@settings(max_examples=20, deadline=None)
 def test_units_do_not_matter(gain: float, offset: float) -> None:
     values = np.r_[noise(50, 4), noise(30, 5) + 6]
     rows = [(change.onset_row, change.found_row) for change in found(values)]
