@@ -1,9 +1,10 @@
 """`blackstart eval`: the models scored on measured data with known truth.
 
-Files in, figures out; nothing is tuned here, and nothing that is stored changes.
+Each command is one function; the figures come from `models.evaluation`.
 """
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,7 +38,7 @@ def eval_anomaly(
         for name, value in report.items()
         if isinstance(value, dict) and "random_prefix" in value and name != "best"
     ]
-    columns = ["detector", "F1", "FAR", "MAR", "F1 with random prefix", "ms per row"]
+    columns = ["detector", "F1", "FAR", "MAR", "F1, prefix", "ms per row"]
     figures = [(name, report[name], report[name]["random_prefix"]["f1"]) for name in names]
     rows = [
         dict(zip(columns, (name, row["f1"], row["far"], row["mar"], prefix, row.get("ms_per_row", "")), strict=True))
@@ -45,7 +46,10 @@ def eval_anomaly(
     ]
     print_table(f"anomaly detection, {report['rows']} rows of {len(report['files'])} runs", rows, columns)
     print(f"best, chosen on development files: {report['best']['detector']}")
-    print("FAR: normal rows called anomalous; MAR: anomalous rows missed; clock and always are baselines, no detectors")
+    print(
+        "FAR: normal rows called anomalous; MAR: anomalous rows missed; prefix: normal rows more or fewer in front; "
+        "clock and always: baselines, no detectors"
+    )
     if "through_plc" in report:
         wire = report["through_plc"]
         print(f"through the simulated module: F1 {wire['f1']}, {wire['f1_loss']} lost, {wire['values_differing']} of "
@@ -67,6 +71,8 @@ def _anomaly_report(data: Path, *, through_plc: bool) -> dict[str, Any]:
     if through_plc:
         from gateway.eval_plc import through_plc as play  # noqa: PLC0415
 
+        for name in ("pymodbus", "drivers.modbus"):
+            logging.getLogger(name).setLevel(logging.ERROR)  # that the simulated module is no known device is no news
         received = asyncio.run(play(loaded.runs))
         figures = score(received.runs, DETECTORS[BEST])
         report["through_plc"] = figures | {

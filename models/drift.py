@@ -32,11 +32,11 @@ from pydantic import Field, model_validator
 from drivers.base import Frozen
 from drivers.errors import BadInput
 
-__all__ = ("ChartFit", "ChartScore", "DriftChart", "fit_chart")
+__all__ = ("ChartFit", "ChartScore", "DriftChart", "Settings", "fit_chart")
 
 MIN_ROWS = 100  # fewer rows know too few states of the machine
 MAX_CHANNELS = 256
-SETTLING_ROWS = 40  # two thirds of the smoothing's and a third of the reference's memory: not counted for the spread
+SETTLING_ROWS = 40  # eight times the memory of the smoothing, most of that of the reference: not counted for the spread
 
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
@@ -46,8 +46,8 @@ class Settings(Frozen):
     """How a chart behaves; the defaults were chosen on development files, once for all machines."""
 
     smoothing: float = 0.2  # weight of the newest row
-    follow: float = 0.01  # weight of the newest smoothed value in the reference
-    limit: float = 4.5  # spreads; the spread is that of the smoothed value about the reference
+    follow: float = 0.02  # weight of the newest smoothed value in the reference
+    limit: float = 5.5  # spreads; the spread is that of the smoothed value about the reference
     widest: float = 2.0  # how many times wider the limit of a wandering channel may be
     wander_ratio: float = 0.5  # von Neumann's ratio below which a channel wanders
     release: float = 0.7  # an anomaly ends below this share of the limit

@@ -202,7 +202,7 @@ def test_a_small_shift_that_lasts_is_seen_by_its_drift_and_dated(
 ) -> None:
     assert model.card.chart is not None
     channel = model.card.features.index("c2h6_ul_l")
-    shift = 3.5 * model.card.chart.scale[channel]
+    shift = 4.5 * model.card.chart.scale[channel]
     assert all(look(row) == Sight(severity=Severity.NONE) for row in healthy_rows[-60:-30])
     sights = [look(row | {"c2h6_ul_l": row["c2h6_ul_l"] + shift}) for row in healthy_rows[-30:]]
     last = sights[-1]
