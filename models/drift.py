@@ -45,16 +45,21 @@ Matrix = npt.NDArray[np.float64]
 class Settings(Frozen):
     """How a chart behaves; the defaults were chosen on development files, once for all machines."""
 
-    smoothing: float = 0.2  # weight of the newest row
-    follow: float = 0.02  # weight of the newest smoothed value in the reference
-    limit: float = 5.5  # spreads; the spread is that of the smoothed value about the reference
-    widest: float = 2.0  # how many times wider the limit of a wandering channel may be
-    wander_ratio: float = 0.5  # von Neumann's ratio below which a channel wanders
-    release: float = 0.7  # an anomaly ends below this share of the limit
-    follow_below: float = 0.75  # the reference rests above this share of the limit
-    band: float = 3.0  # spreads by which the reference may leave what commissioning showed
-    recovery_share: float = 0.1  # an anomaly also ends when it has shrunk to this share of its greatest size
-    recovery_decay: float = 0.98  # per row, of the size that is remembered
+    smoothing: float = Field(default=0.2, gt=0, le=1, description="weight of the newest row")
+    follow: float = Field(default=0.02, ge=0, le=1, description="weight of the newest smoothed value in the reference")
+    limit: float = Field(default=5.5, gt=0, le=1e3, description="spreads of the smoothed value about the reference")
+    widest: float = Field(default=2.0, ge=1, le=100, description="times that a wandering channel's limit is wider")
+    wander_ratio: float = Field(default=0.5, gt=0, le=2, description="von Neumann's ratio below which it wanders")
+    release: float = Field(default=0.7, gt=0, le=1, description="share of the limit below which an anomaly ends")
+    follow_below: float = Field(default=0.75, ge=0, le=1, description="share of the limit from which nothing follows")
+    band: float = Field(default=3.0, ge=0, le=100, description="spreads that the reference may leave what was seen")
+    recovery_share: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="an anomaly also ends when it has shrunk to this share of its greatest size",
+    )
+    recovery_decay: float = Field(default=0.98, ge=0, lt=1, description="per row, of the size that is remembered")
 
 
 class ChartFit(Frozen):

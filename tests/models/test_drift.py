@@ -152,7 +152,12 @@ def test_too_little_commissioning_is_refused() -> None:
 
 
 def test_a_fit_that_cannot_work_is_refused(fit: ChartFit) -> None:
-    for change in ({"spread": (0.0,) * CHANNELS}, {"mean": (1.0,)}, {"reference": (float("nan"),) * CHANNELS}):
+    for change in (
+        {"settings": {"smoothing": 2}},
+        {"spread": (0.0,) * CHANNELS},
+        {"mean": (1.0,)},
+        {"reference": (float("nan"),) * CHANNELS},
+    ):
         with pytest.raises(ValidationError):
             ChartFit.model_validate(fit.model_dump() | change)
 
