@@ -204,14 +204,17 @@ def train_anomaly(
     csv: Annotated[Path, typer.Argument(help="Commissioning data; columns as `python -m hil_sim commission` writes.")],
     asset: Annotated[str, typer.Option(help="Asset that the data come from.")],
     out: Annotated[Path, typer.Option(help="ONNX file to write.")],
+    kind: Annotated[
+        Literal["pca", "kernel"], typer.Option(help="PCA T² and Q, or kernel regression for a machine that bends.")
+    ] = "pca",
     as_json: JsonOption = False,
 ) -> None:
-    """Fit a PCA T² and Q model of one asset's healthy state and write it as ONNX."""
+    """Fit a model of one asset's healthy state and write it as ONNX; FAR and MAR are of rows it was not fitted on."""
     try:
         from models.training.anomaly import train_anomaly as train  # noqa: PLC0415
     except ModuleNotFoundError as err:
         raise BadInput(f"training needs the extra `train`: pip install 'blackstart[train]' ({err})") from err
-    report = train(csv, asset, out)
+    report = train(csv, asset, out, kind)
     result = {
         "file": str(report.path),
         "sha256": report.sha256,
@@ -219,6 +222,8 @@ def train_anomaly(
         "fitted_rows": report.card.fitted_rows,
         "held_back_rows": report.card.held_back_rows,
         "held_back_alarms": report.held_back_alarms,
+        "far": report.card.far,
+        "mar": report.card.mar,
         "ignored_columns": report.ignored_columns,
     }
     if as_json:

@@ -1,4 +1,4 @@
-"""The simulator's command line: `python -m hil_sim run | bench | replay-dga | replay-ett | commission`.
+"""The simulator's command line: `python -m hil_sim run | bench | replay-dga | replay-ett | replay-rows | commission`.
 
 Event lines go to standard output, commands come in on standard input, complaints go to standard error.
 Exit codes: 0 played to the end, 1 the gateway on the bench was not clean, 78 the scenario, the data or a socket is
@@ -22,6 +22,7 @@ from hil_sim.draw import drawn
 from hil_sim.errors import SimError
 from hil_sim.lines import Lines
 from hil_sim.replay import DgaReplay, EttReplay
+from hil_sim.replay_rows import RowsReplay
 from hil_sim.scenario import MAX_UNIT_ID, Scenario, SiteEvent, load_scenario
 
 __all__ = ("main",)
@@ -72,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     ett.add_argument("--cycle-s", type=_cycle_s, default=0.2, help="real seconds per hour of data")
     ett.add_argument("--wait", action="store_true", help='hold the first hour until {"cmd":"next"}')
     ett.set_defaults(action=_replay_ett)
+    rows = commands.add_parser("replay-rows", help="play CSV rows through simulated I/O modules, in step with commands")
+    rows.add_argument("csv", type=Path, nargs="+", help="columns AnIn1 to AnIn8; each file is a unit of its own")
+    rows.set_defaults(action=lambda options: _play(lambda lines: RowsReplay(lines, options.csv)))
     commission = commands.add_parser("commission", help="write healthy hourly data of one transformer")
     commission.add_argument("--scenario", default="demo")
     commission.add_argument("--asset", required=True)

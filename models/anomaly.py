@@ -1,7 +1,8 @@
 """Runs a learned anomaly model: one row of features in, two distances from the commissioning state out.
 
-The model is a PCA written as ONNX by `models.training.anomaly`: T² is the distance within what the machine did during
-commissioning, Q (squared prediction error) the distance from it.  Inputs in the units that the feature names end in.
+The model is a PCA or a kernel regression, written as ONNX by `models.training.anomaly`.  T² is the distance within what
+the machine did during commissioning (of the kernel regression: to the nearest row that it remembers), Q (squared
+prediction error) the distance from it.  Inputs in the units that the feature names end in.
 Everything the model needs (names, limits, asset) is in the file's own metadata, so that file and limits never part.
 Limits of validity: the states that the commissioning data cover; a season not seen then is an anomaly too.
 Called by hard agents.  The only place that imports onnxruntime.
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from math import nan
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 import onnxruntime as ort
@@ -22,12 +24,24 @@ from pydantic import Field, ValidationError
 
 from drivers.base import Frozen
 from drivers.errors import BadInput, Misconfigured
+from models.drift import ChartFit
 
-__all__ = ("FEATURES", "INPUT", "OUTPUTS", "RESOLUTION", "SCHEMA", "AnomalyModel", "AnomalyScore", "ModelCard")
+__all__ = (
+    "FEATURES",
+    "INPUT",
+    "MAR_SHIFT",
+    "OUTPUTS",
+    "RESOLUTION",
+    "SCHEMA",
+    "AnomalyModel",
+    "AnomalyScore",
+    "ModelCard",
+)
 
 SCHEMA = "blackstart.anomaly/1"
 MAX_MODEL_BYTES = 4 << 20  # the largest model of these features is a few kB: more is not one of ours
 MAX_MAGNITUDE = 1e12  # no feature in any unit comes near; its square still sums without overflow
+MAR_SHIFT = 5.0  # spreads: one feature off by so much is what the missed alarm rate of a model counts
 TOP_CONTRIBUTORS = 3  # as many as a person takes in at a glance
 INPUT = "features"
 OUTPUTS = ("t2", "q", "t2_parts", "q_parts")
@@ -60,12 +74,20 @@ class ModelCard(Frozen):
 
     schema_id: str = Field(pattern=f"^{SCHEMA}$")
     asset_id: str
+    method: Literal["pca_t2_q", "kernel_regression"] = "pca_t2_q"
     features: tuple[str, ...] = Field(min_length=2, max_length=64)
-    components: int = Field(ge=1)
+    components: int = Field(ge=1, description="of the PCA, or rows that the kernel regression remembers")
     fitted_rows: int = Field(ge=1)
     held_back_rows: int = Field(ge=1)
     t2_limit: float = Field(gt=0, allow_inf_nan=False)
     q_limit: float = Field(gt=0, allow_inf_nan=False)
+    far: float | None = Field(default=None, ge=0, le=1, description="false alarms per held-back row")
+    mar: float | None = Field(
+        default=None, ge=0, le=1, description="share of held-back rows not seen with one feature off by MAR_SHIFT"
+    )
+    chart: ChartFit | None = Field(
+        default=None, description="of the same features; follows the drift of a healthy asset"
+    )
     data_sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the commissioning file")
 
 
@@ -100,6 +122,13 @@ class AnomalyModel:
                 blob = file.read(MAX_MODEL_BYTES + 1)
         except OSError as err:
             raise Misconfigured(f"{path}: cannot be read: {err.strerror}") from err
+        return cls.from_bytes(blob, path, asset_id=asset_id, known=known)
+
+    @classmethod
+    def from_bytes(
+        cls, blob: bytes, path: Path, *, asset_id: str | None = None, known: Sequence[str] = FEATURES
+    ) -> "AnomalyModel":
+        """As `load`, for a file that has been read; `path` is for messages."""
         if len(blob) > MAX_MODEL_BYTES:
             raise Misconfigured(f"{path}: larger than {MAX_MODEL_BYTES} bytes, which no anomaly model is")
         options = ort.SessionOptions()
@@ -160,3 +189,5 @@ def _check(
     outputs = tuple(each.name for each in session.get_outputs())
     if inputs != [(INPUT, "tensor(double)", [len(card.features)])] or outputs != OUTPUTS:
         raise Misconfigured(f"{path}: its graph does not fit its metadata (inputs {inputs}, outputs {outputs})")
+    if card.chart is not None and len(card.chart.mean) != len(card.features):
+        raise Misconfigured(f"{path}: its chart has {len(card.chart.mean)} channels, not one for each feature")

@@ -1,5 +1,6 @@
 """Every method's data sheet, in the order in which people ask for them; `blackstart methods` prints them."""
 
+from models import prognosis, thermal
 from models.data_sheet import DataSheet
 from models.dga import consensus, duval, limits, rates, ratios, typical
 
@@ -12,4 +13,6 @@ METHODS: tuple[DataSheet, ...] = (
     *limits.SHEETS,
     *typical.SHEETS,
     *rates.SHEETS,
+    *thermal.SHEETS,
+    *prognosis.SHEETS,
 )

@@ -2,11 +2,13 @@
 
 Each rule looks at the device cycles of one group of points and answers with a `Sight`: the condition is there
 (severity above NONE), is absent (NONE), or cannot be judged from what is known (None), in which case nothing
-changes.  These rules hold no state of their own; those of `equipment_rules` remember what a window cannot hold.
+changes.  These rules hold no state of their own, but for the drift chart of the anomaly rule: it begins at what
+commissioning showed, also after every restart, so that nothing it followed since can have become normal by being
+forgotten.  Those of `equipment_rules` remember what a window cannot hold.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -14,8 +16,10 @@ from gateway.agents.equipment_rules import equipment_rules
 from gateway.agents.sight import ABSENT, Rule, Sight
 from gateway.agents.twin import HOT_SPOT_CALCULATED, OIL_RESIDUAL, OIL_RESIDUAL_LIMIT
 from models.asset import Asset, Nameplate
+from models.change_point import last_change
 from models.dga.accuracy import GasAccuracy
 from models.dga.consensus import diagnose
+from models.drift import DriftChart
 from models.features import Window, reliable_gases
 from models.findings import Fact, Family, Severity
 from models.sf6 import assess
@@ -188,38 +192,73 @@ class PressureRule:
 
 @dataclass(frozen=True, slots=True)
 class UnusualRule:
-    """PCA T² and Q of the asset's own commissioning model."""
+    """The asset's own commissioning model: T² and Q of each row, and its drift chart across rows.
+
+    The chart follows slow drift only while the model calls the row healthy, and never beyond the band of commissioning.
+    """
 
     model: "AnomalyModel"
     definition: str = "Anomaly"
     trigger: str = "SIML.H2ppm"
     lasts_cycles: int = UNUSUAL_CYCLES
+    chart: DriftChart | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        fit = self.model.card.chart
+        object.__setattr__(self, "chart", DriftChart(fit) if fit is not None else None)
 
     def look(self, window: Window, latest: Mapping[str, float]) -> Sight | None:
         """Score the newest cycle together with what the asset's other groups show at that moment."""
-        features = self.model.card.features
+        card = self.model.card
         row = {**latest, **window.newest.values}
-        if any(INDICATOR_OF[name] not in row for name in features):
+        if any(INDICATOR_OF[name] not in row for name in card.features):
             return None
-        score = self.model.score({name: row[INDICATOR_OF[name]] for name in features})
-        if not score.anomalous:
+        values = [row[INDICATOR_OF[name]] for name in card.features]
+        score = self.model.score(dict(zip(card.features, values, strict=True)))
+        charted = self.chart.update(values, healthy=not score.anomalous) if self.chart is not None else None
+        drifted = charted is not None and charted.anomalous
+        if not score.anomalous and not drifted:
             return ABSENT
         leader, share = score.contributors[0]
+        value = f"led by {leader} ({share:.0%})"
+        if charted is not None and not score.anomalous:
+            leader = card.features[charted.channel]
+            value = f"{leader} has left its slow drift"
+        facts = [
+            Fact(name="T2", value=score.t2, unit="1"),
+            Fact(name="T2 limit", value=score.t2_limit, unit="1"),
+            Fact(name="Q", value=score.q, unit="1"),
+            Fact(name="Q limit", value=score.q_limit, unit="1"),
+        ]
+        if charted is not None:
+            facts.append(Fact(name="distance from slow drift, in limits", value=charted.excess, unit="1"))
+        facts += [
+            Fact(name=name, value=rate, unit="1")
+            for name, rate in (("FAR at commissioning", card.far), ("MAR at commissioning", card.mar))
+            if rate is not None
+        ]
         return Sight(
             severity=Severity.ADVISORY,
             indicator=INDICATOR_OF[leader],
-            method="pca_t2_q",
+            method=card.method if score.anomalous else "drift_chart",
             code="Unusual",
             family=Family.ANOMALY,
             confidence=0.5,
-            facts=(
-                Fact(name="T2", value=score.t2, unit="1"),
-                Fact(name="T2 limit", value=score.t2_limit, unit="1"),
-                Fact(name="Q", value=score.q, unit="1"),
-                Fact(name="Q limit", value=score.q_limit, unit="1"),
-            ),
-            value=f"led by {leader} ({share:.0%})",
+            facts=(*facts, *self._since(window, leader)),
+            value=value,
         )
+
+    def _since(self, window: Window, leader: str) -> tuple[Fact, ...]:
+        """How many measurements ago the leading feature changed its level, where the window shows it."""
+        fit, indicator = self.model.card.chart, INDICATOR_OF[leader]
+        values = [cycle.values[indicator] for cycle in window if indicator in cycle.values]
+        if fit is None:
+            return ()
+        channel = self.model.card.features.index(leader)
+        change = last_change(values, fit.mean[channel], fit.scale[channel])
+        if change is None:
+            return ()
+        return (Fact(name="measurements since the change", value=float(len(values) - change.onset_row), unit="1"),)
 
 
 def _hot_spot_rule(nameplate: Nameplate, indicators: Sequence[str]) -> TemperatureRule:

@@ -1,14 +1,16 @@
 """Fits the anomaly model of one asset from commissioning data and writes it as ONNX.
 
 Input: a CSV with a header; `time` and the columns of `FEATURES` that the site measures, in the units their names end
-in, while the machine was known to be healthy.  Output: a PCA with the statistics T² and Q, its limits in the metadata.
+in, while the machine was known to be healthy.  Output: a PCA with the statistics T² and Q, or the kernel regression of
+`models.training.kernel`; limits, false and missed alarm rates and the asset's drift chart in the metadata.
 
 The fit: each feature is centred and scaled by its standard deviation, widened by its resolution (so that a gas that was
 never there, C2H2 above all, neither divides by zero nor cries at the first tenth of a µL/L).  Components are kept until
 they explain `EXPLAINED` of the variance, at least one fewer than features.  The limits are for one false alarm in a
 thousand rows: the larger of the theoretical limit (chi-square for T², Jackson and Mudholkar 1979 for Q) and the
-empirical quantile on the last fifth of the rows, which the fit did not see.
-Called by `blackstart train anomaly`.  The only place that imports onnx.
+empirical quantile on the last fifth of the rows, which the fit did not see.  On that fifth the alarm rates are counted:
+false ones as it stands, missed ones with one feature at a time off by `MAR_SHIFT` spreads.
+Called by `blackstart train anomaly` and `models.evaluation.detectors`.
 """
 
 import csv
@@ -19,15 +21,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, sqrt
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from onnx import TensorProto, checker, helper, numpy_helper
+from onnx import NodeProto, TensorProto, checker, helper, numpy_helper
 
 from drivers.errors import BadInput
-from models.anomaly import FEATURES, INPUT, OUTPUTS, RESOLUTION, SCHEMA, ModelCard
+from models.anomaly import FEATURES, INPUT, MAR_SHIFT, OUTPUTS, RESOLUTION, SCHEMA, ModelCard
+from models.drift import fit_chart
+from models.training.kernel import Constants, Kernel, fit_kernel, kernel_graph
 
-__all__ = ("Commissioning", "Pca", "TrainingReport", "fit", "load_commissioning_csv", "to_onnx", "train_anomaly")
+__all__ = (
+    "Commissioning",
+    "Kind",
+    "Pca",
+    "TrainingReport",
+    "card_of",
+    "fit",
+    "fit_model",
+    "load_commissioning_csv",
+    "to_onnx",
+    "train_anomaly",
+)
 
 EXPLAINED = 0.99  # of the variance; Q watches the rest: relations as tight as that of load, ambient and oil
 FIT_SHARE = 0.8  # of the rows, in their order; the tail sets the empirical limits
@@ -39,6 +55,7 @@ _OPSET = 17
 _IR_VERSION = 8
 
 Matrix = npt.NDArray[np.float64]
+Kind: TypeAlias = Literal["pca", "kernel"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,23 +97,24 @@ class TrainingReport:
     held_back_alarms: int  # rows of the held-back tail above either limit
 
 
-def train_anomaly(csv_path: Path, asset_id: str, out_path: Path) -> TrainingReport:
+def train_anomaly(csv_path: Path, asset_id: str, out_path: Path, kind: Kind = "pca") -> TrainingReport:
     """Fit and write the model of one asset.  Raises BadInput naming file, line and column."""
     data = load_commissioning_csv(csv_path)
-    pca = fit(data.matrix, [RESOLUTION[name] for name in data.features])
-    card = _card(pca, data.features, asset_id, data.sha256)
-    blob = to_onnx(pca, card)
+    resolution = [RESOLUTION[name] for name in data.features]
+    model = fit_model(data.matrix, resolution, kind)
+    card = card_of(model, data.matrix, data.features, asset_id, data.sha256)
+    card = card.model_copy(update={"chart": fit_chart(data.matrix, np.array(resolution))})
+    blob = to_onnx(model, card)
     try:
         out_path.write_bytes(blob)
     except OSError as err:
         raise BadInput(f"{out_path}: cannot be written: {err.strerror}") from err
-    t2, q = pca.statistics(data.matrix[pca.fitted_rows :])
     return TrainingReport(
         path=out_path,
         sha256=hashlib.sha256(blob).hexdigest(),
         card=card,
         ignored_columns=data.ignored,
-        held_back_alarms=int(np.count_nonzero((t2 > pca.t2_limit) | (q > pca.q_limit))),
+        held_back_alarms=int(np.count_nonzero(_anomalous(model, data.matrix[model.fitted_rows :]))),
     )
 
 
@@ -149,9 +167,65 @@ def fit(matrix: Matrix, resolution: Sequence[float]) -> Pca:
     )
 
 
-def to_onnx(pca: Pca, card: ModelCard) -> bytes:
+def fit_model(matrix: Matrix, resolution: Sequence[float], kind: Kind) -> Pca | Kernel:
+    """Fit a model of this kind to (rows, features) in time order, as `fit` does."""
+    if kind == "pca":
+        return fit(matrix, resolution)
+    assert len(matrix) >= MIN_ROWS, len(matrix)
+    return fit_kernel(matrix, resolution, int(len(matrix) * FIT_SHARE), _QUANTILE)
+
+
+def card_of(
+    model: Pca | Kernel, matrix: Matrix, features: tuple[str, ...], asset_id: str, data_sha256: str
+) -> ModelCard:
+    """The metadata of a model fitted to `matrix`, with its alarm rates on the rows that the fit did not see."""
+    held_back = matrix[model.fitted_rows :]
+    shifts = np.vstack([np.diag(model.scale), -np.diag(model.scale)]) * MAR_SHIFT
+    missed = [1 - np.mean(_anomalous(model, held_back + shift)) for shift in shifts]
+    is_pca = isinstance(model, Pca)
+    return ModelCard(
+        schema_id=SCHEMA,
+        asset_id=asset_id,
+        method="pca_t2_q" if is_pca else "kernel_regression",
+        features=features,
+        components=len(model.eigenvalues if isinstance(model, Pca) else model.memory),
+        fitted_rows=model.fitted_rows,
+        held_back_rows=model.held_back_rows,
+        t2_limit=model.t2_limit,
+        q_limit=model.q_limit,
+        far=float(np.mean(_anomalous(model, held_back))),
+        mar=float(np.mean(missed)),
+        data_sha256=data_sha256,
+    )
+
+
+def to_onnx(fitted: Pca | Kernel, card: ModelCard) -> bytes:
     """The model as an ONNX file: (1, features) in double to T², Q and the share of each feature in both."""
-    constants = {
+    nodes, constants = _pca_graph(fitted) if isinstance(fitted, Pca) else kernel_graph(fitted, INPUT)
+    width = len(card.features)
+    widths = dict(zip(OUTPUTS, (1, 1, width, width), strict=True))
+    graph = helper.make_graph(
+        nodes,
+        card.method,
+        [helper.make_tensor_value_info(INPUT, TensorProto.DOUBLE, [1, width])],
+        [helper.make_tensor_value_info(name, TensorProto.DOUBLE, [1, size]) for name, size in widths.items()],
+        [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", _OPSET)],
+        ir_version=_IR_VERSION,
+        producer_name="blackstart",
+    )
+    metadata = card.model_dump(mode="json", exclude_none=True)
+    helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
+    checker.check_model(model, full_check=True)
+    blob: bytes = model.SerializeToString(deterministic=True)
+    return blob
+
+
+def _pca_graph(pca: Pca) -> tuple[list[NodeProto], Constants]:
+    constants: Constants = {
         "mean": pca.mean,
         "scale": pca.scale,
         "loadings": pca.loadings,
@@ -172,39 +246,13 @@ def to_onnx(pca: Pca, card: ModelCard) -> bytes:
         helper.make_node("Mul", ["residual", "residual"], ["q_parts"]),
         helper.make_node("ReduceSum", ["q_parts", "axis"], ["q"], keepdims=1),
     ]
-    width = len(card.features)
-    widths = dict(zip(OUTPUTS, (1, 1, width, width), strict=True))
-    graph = helper.make_graph(
-        nodes,
-        "pca_t2_q",
-        [helper.make_tensor_value_info(INPUT, TensorProto.DOUBLE, [1, width])],
-        [helper.make_tensor_value_info(name, TensorProto.DOUBLE, [1, size]) for name, size in widths.items()],
-        [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items()],
-    )
-    model = helper.make_model(
-        graph,
-        opset_imports=[helper.make_opsetid("", _OPSET)],
-        ir_version=_IR_VERSION,
-        producer_name="blackstart",
-    )
-    helper.set_model_props(model, {key: json.dumps(value) for key, value in card.model_dump(mode="json").items()})
-    checker.check_model(model, full_check=True)
-    blob: bytes = model.SerializeToString(deterministic=True)
-    return blob
+    return nodes, constants
 
 
-def _card(pca: Pca, features: tuple[str, ...], asset_id: str, data_sha256: str) -> ModelCard:
-    return ModelCard(
-        schema_id=SCHEMA,
-        asset_id=asset_id,
-        features=features,
-        components=len(pca.eigenvalues),
-        fitted_rows=pca.fitted_rows,
-        held_back_rows=pca.held_back_rows,
-        t2_limit=pca.t2_limit,
-        q_limit=pca.q_limit,
-        data_sha256=data_sha256,
-    )
+def _anomalous(model: Pca | Kernel, matrix: Matrix) -> npt.NDArray[np.bool_]:
+    t2, q = model.statistics(matrix)
+    above: npt.NDArray[np.bool_] = (t2 > model.t2_limit) | (q > model.q_limit)
+    return above
 
 
 def _statistics(scaled: Matrix, loadings: Matrix, eigenvalues: Matrix) -> tuple[Matrix, Matrix]:

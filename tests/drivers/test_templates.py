@@ -53,11 +53,12 @@ _ADDRESSES = {
         "GGIO.IntIn40008": 7, "GGIO.IntIn40009": 8, "GGIO.AnIn40010": 9, "GGIO.AnIn40011": 10, "GGIO.AnIn40012": 11,
         "GGIO.AnIn40013": 12, "GGIO.AnIn40014": 13, "GGIO.AnIn40015": 14,
     },
+    "analog-inputs-8": {f"GGIO.AnIn{number}": 2 * number - 2 for number in range(1, 9)},
     "vaisala-dpt145": {"SIMG.Tmp": 4, "SIMG.H2O": 20, "SIMG.Pres": 44, "SIMG.Den": 46, "SIMG.Pres20": 48},
 }
 # fmt: on
 _CODES = {"mr-msense": 4}  # the values; all others are holding registers
-_WORD_ORDERS = {"vaisala-opt100": "little", "vaisala-dpt145": "little"}
+_WORD_ORDERS = {"analog-inputs-8": "little", "vaisala-opt100": "little", "vaisala-dpt145": "little"}
 
 # Addresses on the wire that the makers document as writable, or as commands.
 _WRITABLE = {

@@ -93,6 +93,9 @@ def test_identity_is_that_of_the_file(model, model_path):
     assert len(model.identity) == 64
 
 
+SMALL_CHART = {key: [1, 1] for key in ("mean", "scale", "reference", "spread", "lowest", "highest")}
+
+
 def rewritten(model_path: Path, out: Path, **changes) -> Path:
     proto = onnx.load(model_path)
     metadata = {entry.key: entry.value for entry in proto.metadata_props} | {
@@ -112,6 +115,9 @@ def rewritten(model_path: Path, out: Path, **changes) -> Path:
         ({"features": ["load_pu", "shoe_size"]}, "shoe_size"),
         ({"features": ["load_pu", "ambient_degc"]}, "graph does not fit"),
         ({"asset_id": "T2"}, "trained for asset T2"),
+        ({"method": "oracle"}, "metadata"),
+        ({"chart": SMALL_CHART}, "its chart has 2 channels"),
+        ({"chart": SMALL_CHART | {"scale": [0, 1]}}, "metadata"),
         ({"surprise": 1}, "metadata"),
     ],
 )

@@ -1,6 +1,7 @@
 """Each rule's condition, and which rules an asset gets."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,16 @@ import pytest
 
 from drivers.base import Point, Quality
 from gateway.agents.hard import HardAgent
-from gateway.agents.rules import INDICATOR_OF, UNUSUAL_CYCLES, GasRule, PressureRule, TemperatureRule, rules_for
+from gateway.agents.rules import (
+    INDICATOR_OF,
+    UNUSUAL_CYCLES,
+    GasRule,
+    PressureRule,
+    Sight,
+    TemperatureRule,
+    UnusualRule,
+    rules_for,
+)
 from hil_sim.commission import write_commissioning
 from hil_sim.scenario import load_scenario
 from models.anomaly import FEATURES, AnomalyModel
@@ -126,6 +136,7 @@ def healthy_rows(commissioning: Path) -> list[dict[str, float]]:
 
 
 Feed = Callable[..., list[str]]
+Look = Callable[[dict[str, float]], Sight | None]
 
 
 @pytest.fixture
@@ -165,3 +176,79 @@ def test_nothing_is_scored_while_another_group_shows_no_measurement(
     strange = [row | {"hot_spot_degc": row["hot_spot_degc"] + 25} for row in healthy_rows[-10:]]
     assert [feed(row, load=load, quality=quality) for row in strange] == [[]] * 10
     assert [feed(row) for row in strange[:UNUSUAL_CYCLES]][-1] == ["Anomaly"]
+
+
+# -- the same rule with its drift chart, cycle by cycle
+
+
+@pytest.fixture
+def look(model: AnomalyModel, clock: Any) -> Look:
+    """What one rule sees in rows of features, an hour apart."""
+    rule = UnusualRule(model)
+    window = Window()
+
+    def look_(row: dict[str, float]) -> Sight | None:
+        clock.advance(3600)
+        values = {INDICATOR_OF[name]: value for name, value in row.items()}
+        gases = {name: value for name, value in values.items() if name.endswith("ppm")}
+        window.add(Cycle(window.count + 1, clock.now(), gases))
+        return rule.look(window, values)
+
+    return look_
+
+
+def test_a_small_shift_that_lasts_is_seen_by_its_drift_and_dated(
+    look: Look, healthy_rows: list[dict[str, float]], model: AnomalyModel
+) -> None:
+    assert model.card.chart is not None
+    channel = model.card.features.index("c2h6_ul_l")
+    shift = 4.5 * model.card.chart.scale[channel]
+    assert all(look(row) == Sight(severity=Severity.NONE) for row in healthy_rows[-60:-30])
+    sights = [look(row | {"c2h6_ul_l": row["c2h6_ul_l"] + shift}) for row in healthy_rows[-30:]]
+    last = sights[-1]
+    assert last is not None
+    assert (last.method, last.indicator, last.severity) == ("drift_chart", "SIML.C2H6ppm", Severity.ADVISORY)
+    facts = {fact.name: fact.value for fact in last.facts}
+    assert facts["distance from slow drift, in limits"] > 1
+    assert facts["measurements since the change"] == pytest.approx(30, abs=3)
+
+
+def test_a_finding_tells_how_often_its_model_errs(
+    look: Look, healthy_rows: list[dict[str, float]], model: AnomalyModel
+) -> None:
+    sight = look(healthy_rows[-1] | {"hot_spot_degc": healthy_rows[-1]["hot_spot_degc"] + 25})
+    assert sight is not None
+    assert sight.method == "pca_t2_q"
+    facts = {fact.name: fact.value for fact in sight.facts}
+    assert (facts["FAR at commissioning"], facts["MAR at commissioning"]) == (model.card.far, model.card.mar)
+
+
+def test_nothing_is_followed_while_the_model_finds_something(
+    model: AnomalyModel, clock: Any, healthy_rows: list[dict[str, float]]
+) -> None:
+    rule, window = UnusualRule(model), Window()
+    assert rule.chart is not None
+
+    def followed(row: dict[str, float]) -> bool:
+        assert rule.chart is not None
+        before = rule.chart.reference.tolist()
+        window.add(Cycle(window.count + 1, clock.now(), {}))
+        rule.look(window, {INDICATOR_OF[name]: value for name, value in row.items()})
+        return rule.chart.reference.tolist() != before
+
+    assert followed(healthy_rows[-1])
+    assert not followed(healthy_rows[-1] | {"hot_spot_degc": healthy_rows[-1]["hot_spot_degc"] + 25})
+
+
+def test_a_model_of_before_there_were_charts_still_judges(
+    model: AnomalyModel, clock: Any, healthy_rows: list[dict[str, float]]
+) -> None:
+    model = copy(model)
+    model.card = model.card.model_copy(update={"chart": None, "far": None, "mar": None})
+    rule, window = UnusualRule(model), Window()
+    row = {INDICATOR_OF[name]: value for name, value in healthy_rows[-1].items()}
+    window.add(Cycle(1, clock.now(), {"SIML.H2ppm": row["SIML.H2ppm"]}))
+    assert rule.look(window, row) == Sight(severity=Severity.NONE)
+    sight = rule.look(window, row | {"SPTR.HPTmp": row["SPTR.HPTmp"] + 25})
+    assert sight is not None
+    assert [fact.name for fact in sight.facts] == ["T2", "T2 limit", "Q", "Q limit"]
