@@ -11,7 +11,8 @@ from types import MappingProxyType
 
 from hil_sim.errors import SimError
 from hil_sim.lines import Lines
-from hil_sim.modbus_plc import ModbusPlc, RegisterMap
+from hil_sim.modbus_plc import ModbusPlc
+from hil_sim.register_maps import RegisterMap
 from hil_sim.scenario import MAX_UNIT_ID
 from hil_sim.tables import read_table
 
