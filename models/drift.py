@@ -46,7 +46,7 @@ class Settings(Frozen):
     """How a chart behaves; the defaults were chosen on development files, once for all machines."""
 
     smoothing: float = Field(default=0.2, gt=0, le=1, description="weight of the newest row")
-    follow: float = Field(default=0.02, ge=0, le=1, description="weight of the newest smoothed value in the reference")
+    follow: float = Field(default=0.025, ge=0, le=1, description="weight of the newest smoothed value in the reference")
     limit: float = Field(default=5.5, gt=0, le=1e3, description="spreads of the smoothed value about the reference")
     widest: float = Field(default=2.0, ge=1, le=100, description="times that a wandering channel's limit is wider")
     wander_ratio: float = Field(default=0.5, gt=0, le=2, description="von Neumann's ratio below which it wanders")
