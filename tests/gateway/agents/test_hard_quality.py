@@ -59,7 +59,7 @@ def test_no_rule_is_ever_shown_what_is_not_good(clock: Any, sample: Any, t1: Ass
     witnesses = [Witness("SIML.Tmp"), Witness("STMP.EnvTmp")]
     assert all(isinstance(witness, Remembering) for witness in witnesses)
     rules_for = hard_module.rules_for
-    hard_module.rules_for = lambda *_: witnesses  # type: ignore[assignment]
+    hard_module.rules_for = lambda *_, **__: witnesses  # type: ignore[assignment]
     try:
         agent = HardAgent(t1, POINTS, clock)
     finally:
