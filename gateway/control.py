@@ -30,26 +30,24 @@ Handlers = Mapping[str, Callable[[Mapping[str, Any]], Awaitable[Any]]]
 async def serve(state_dir: Path, handlers: Handlers) -> None:
     """Answer questions until cancelled."""
     path = state_dir / SOCKET_NAME
-    door = await asyncio.to_thread(_bound, path)
-    server = await asyncio.start_unix_server(lambda r, w: _converse(r, w, handlers), sock=door, limit=LINE_BYTES_MAX)
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)  # here, so that a cancellation in between leaves none open
     try:
+        await asyncio.to_thread(_bind, door, path)
+        server = await asyncio.start_unix_server(
+            lambda r, w: _converse(r, w, handlers), sock=door, limit=LINE_BYTES_MAX
+        )
         async with server:
             await server.serve_forever()
     finally:
+        door.close()
         await asyncio.to_thread(path.unlink, missing_ok=True)
 
 
-def _bound(path: Path) -> socket.socket:
-    """The socket at its path, for its owner alone; nobody can connect before it listens."""
+def _bind(door: socket.socket, path: Path) -> None:
+    """At its path, for its owner alone; nobody can connect before it listens."""
     path.unlink(missing_ok=True)
-    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        door.bind(str(path))
-        path.chmod(0o600)
-    except BaseException:
-        door.close()
-        raise
-    return door
+    door.bind(str(path))
+    path.chmod(0o600)
 
 
 async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handlers: Handlers) -> None:
