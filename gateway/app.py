@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from drivers.agreement import Agreements
 from drivers.base import Clock, Sample, Source
@@ -59,6 +59,8 @@ if TYPE_CHECKING:  # its onnxruntime costs 30 MB, which a gateway without anomal
 __all__ = ("run_gateway",)
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 WATCHDOG_FEED_S = 5.0  # a third of the unit's WatchdogSec leaves room for a slow disk
 ALARM_DEPTH = 3  # a step's revision may commit behind a later one of the reflex path: the highest counts, not the last
@@ -167,7 +169,12 @@ class _Daemon:
             engine.register_queues(INVESTIGATIONS)
             desk.engine = engine
             stack.push_async_callback(engine.close)
-            hard = self._hard = self._hard_agents(journal, book, await _kept(journal), await _cooling_fits(journal))
+            hard = self._hard = self._hard_agents(
+                journal,
+                book,
+                await _remembered(journal, KEPT, Keepsake),
+                await _remembered(journal, COOLING_FIT, CoolingFit),
+            )
             wave = WaveAgent(config.edge, self._boost)
             points = [point for poller in self._pollers for point in poller.source.points]
             by_exception = ByException(points, LONGEST_SILENCE_S / config.gateway.time_factor)
@@ -308,15 +315,15 @@ def _sources(config: Config, clock: Clock) -> Iterable[Source]:
             yield OpcuaSource(link, clock, interval_scale=scale)
 
 
-async def _cooling_fits(journal: Journal) -> dict[str, CoolingFit]:
-    """What commissioning has learnt of each transformer's cooling; what cannot be read is learnt anew."""
-    fits = {}
-    for record in await journal.store.latest(COOLING_FIT):
+async def _remembered(journal: Journal, kind: str, expected: type[T]) -> dict[str, T]:
+    """The newest of each key that was journalled to be remembered; what cannot be read is learnt anew."""
+    found = {}
+    for record in await journal.store.latest(kind):
         try:
-            fits[record.key] = decode(record.payload, CoolingFit)
+            found[record.key] = decode(record.payload, expected)
         except Undecodable as err:
-            log.warning("%s: what commissioning learnt of its cooling cannot be read: %s", record.key, err)
-    return fits
+            log.warning("%s: its %s cannot be read and is learnt anew: %s", record.key, kind, err)
+    return found
 
 
 async def _incident(journal: Journal, incident_id: str) -> Incident:
@@ -354,17 +361,6 @@ async def _admitted_findings(journal: Journal) -> list[Finding]:
     admitted = {record.key for record in decisions if record.name == "admit"}
     findings = await journal.store.latest("finding", limit=FINDINGS_MAX)
     return [decode(record.payload, Finding) for record in findings if record.key in admitted]
-
-
-async def _kept(journal: Journal) -> dict[str, Keepsake]:
-    """What rules remember; of another version's, which does not fit, the rule begins anew."""
-    kept = {}
-    for record in await journal.store.latest(KEPT):
-        try:
-            kept[record.key] = decode(record.payload, Keepsake)
-        except Undecodable as err:
-            log.warning("%s: what was remembered cannot be read: %s", record.key, err)
-    return kept
 
 
 async def _incidents(journal: Journal) -> Sequence[Incident]:
