@@ -59,7 +59,7 @@ async def read(template: str, wire: str = "wire_ok") -> tuple[dict[str, float], 
 
 
 def test_every_template_has_a_simulated_device() -> None:
-    assert set(MAPS) == set(INDICATORS) == set(template_names())
+    assert set(MAPS) == set(INDICATORS) == set(template_names()) - {"analog-inputs-8"}  # that one replays rows
 
 
 @pytest.mark.parametrize("template", sorted(MAPS))

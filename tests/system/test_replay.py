@@ -16,7 +16,7 @@ INSPECTED = (
     (440, 89, 19, 304, 757, "D2", "D2"),
     (210, 43, 12, 102, 187, "D2", "D2"),
     (1270, 3450, 520, 1390, 8, "T12", "T2"),
-    (3420, 7870, 1500, 6990, 33, "T12", "T3"),  # Triangle 1 says T2, Pentagon 1 and the IEC ratios T3
+    (3420, 7870, 1500, 6990, 33, "T12", "T2"),  # Triangle 1 says T2, Pentagon 1 and the IEC ratios T3
     (6709, 10500, 1400, 17700, 750, "T3", "T3"),
     (8800, 64064, 72128, 95650, 0, "T3", "T2"),  # Triangle 1 says T3, Pentagon 1 and the IEC ratios T2
 )
