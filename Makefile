@@ -5,6 +5,9 @@ BIN    := .venv/bin
 UV     := .venv-lock/bin/uv
 LOCK    = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
           $(if $(UPGRADE),--upgrade)
+QUICK   = not slow and not crash_all and not powercut
+TOGETHER = tests/hil_sim tests/peers tests/system # whole programs: one at a time
+APART    = $(filter-out $(TOGETHER) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)) $(wildcard tests/test_*.py))
 export PYTHON CORE
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
@@ -27,7 +30,8 @@ check: setup ## lint, types, imports, tests, and the demo once: what CI runs
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -m "not slow and not crash_all and not powercut"
+	$(BIN)/python -m pytest -m "$(QUICK)" $(APART) -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "$(QUICK)" $(TOGETHER)
 	$(MAKE) demo ONCE=1
 
 demo: setup ## the substation, the daemon and its story on this terminal (ONCE=1: no keyboard, ends by itself)

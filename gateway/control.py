@@ -44,10 +44,13 @@ async def serve(state_dir: Path, handlers: Handlers) -> None:
 
 
 def _bind(door: socket.socket, path: Path) -> None:
-    """At its path, for its owner alone; nobody can connect before it listens."""
-    path.unlink(missing_ok=True)
-    door.bind(str(path))
-    path.chmod(0o600)
+    """At its path, for its owner alone; it is there only once it listens, so that nobody is refused meanwhile."""
+    draft = path.with_suffix(".new")
+    draft.unlink(missing_ok=True)
+    door.bind(str(draft))
+    draft.chmod(0o600)
+    door.listen()
+    draft.rename(path)
 
 
 async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handlers: Handlers) -> None:
