@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from drivers.agreement import Agreements
-from drivers.base import Clock, Sample, Source
+from drivers.base import Clock, Message, Sample, Source
 from drivers.by_exception import ByException
 from drivers.errors import NotStarted
 from drivers.modbus import ModbusLinkConfig, ModbusSource
@@ -33,6 +33,7 @@ from gateway.housekeeping import Housekeeping
 from gateway.incidents import Incident
 from gateway.intake import Intake
 from gateway.investigation import INVESTIGATIONS, begin, investigate
+from gateway.journal_views import head_of
 from gateway.laboratory import KIND as LAB_SAMPLE
 from gateway.laboratory import Laboratory
 from gateway.memory import known_causes, open_graph
@@ -195,7 +196,11 @@ class _Daemon:
         verdicts = Verdicts(desk, await asyncio.to_thread(known_causes))
         topics = [f"blackstart/{gateway_id}/command/verdict"] if config.scada.commands == "broker_acl" else []
         offline = status_message(gateway_id, online=False, simulated=self._simulated)
-        online = status_message(gateway_id, online=True, simulated=self._simulated)
+
+        def online() -> Message:
+            head = head_of(journal.head)
+            return status_message(gateway_id, online=True, simulated=self._simulated, journal_head=head)
+
         sink = MqttSink(config.mqtt, will=offline, subscriptions=topics)
         publisher = Publisher(sink, journal.outbox, online, offline, verdicts.hear, self._clock, self._heartbeats)
         housekeeping = Housekeeping(journal, config.journal, self._clock)

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 BEAT_S = 5.0  # the loop comes round at least this often, also while nothing waits
 SEND_S_MAX = 60.0  # the upper bound of the sink's own time-out
 LATENCIES_KEPT = 100
+HEAD_PERIOD_S = 86_400.0  # what an insider could change unseen is at most a day of the journal
 
 Command = Callable[[Inbound], Awaitable[None]]
 
@@ -39,11 +40,16 @@ class Status(Frozen):
     gateway_id: str
     online: bool
     simulated: bool = Field(description="a simulator stands behind this gateway: nothing here is about a real plant")
+    journal_head: str = Field(
+        default="",
+        description="the journal's newest row as epoch:sequence:link, said anew each day; keep it, and `blackstart "
+        "journal verify --head` finds any later change of a row up to it",
+    )
 
 
-def status_message(gateway_id: str, *, online: bool, simulated: bool = False) -> Message:
+def status_message(gateway_id: str, *, online: bool, simulated: bool = False, journal_head: str = "") -> Message:
     """The retained status of this gateway."""
-    status = Status(gateway_id=gateway_id, online=online, simulated=simulated)
+    status = Status(gateway_id=gateway_id, online=online, simulated=simulated, journal_head=journal_head)
     return Message(
         message_id=f"{gateway_id}.status.{'online' if online else 'offline'}",
         topic=f"blackstart/{gateway_id}/status",
@@ -59,7 +65,7 @@ class Publisher:
         self,
         sink: MqttSink,
         outbox: Outbox,
-        online: Message,
+        online: Callable[[], Message],
         offline: Message,
         on_command: Command,
         clock: Clock,
@@ -79,13 +85,20 @@ class Publisher:
         try:
             await self._sink.open()
             heed_cancellation()
-            await self._sink.send(self._online)
+            await self._sink.send(self._online())
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._drain(), name="publisher.drain")
                 tasks.create_task(self._listen(), name="publisher.listen")
                 tasks.create_task(self._watch_link(), name="publisher.link")
+                tasks.create_task(self._anchor(), name="publisher.anchor")
         finally:
             await self._leave()
+
+    async def _anchor(self) -> None:
+        """Say the status anew, which carries the head of the journal's row chain."""
+        while True:
+            await asyncio.sleep(HEAD_PERIOD_S)
+            await self._sink.send(self._online())
 
     async def send_now(self, message: Message) -> None:
         """Past the outbox, for when nothing can be journalled.  Raises Transient or Refused."""

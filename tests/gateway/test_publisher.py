@@ -17,13 +17,16 @@ import pytest
 from drivers.base import Delivery, Inbound, Message
 from drivers.clock import SystemClock
 from drivers.mqtt import MqttConfig, MqttSink
+from gateway import publisher as publisher_module
 from gateway.alarms import AlarmBook, Judgement
+from gateway.journal_views import head_of
 from gateway.publisher import Publisher, status_message
 from gateway.schemas import schemas
 from gateway.supervisor import Backoff, Child, supervise
 from gateway.watchdog import Heartbeats
 from hil_sim.broker import LoopbackBroker
 from journal import Journal, Outbox, OutboxItem
+from journal.engine.ports import Entry
 from models.asset import Asset
 
 WITHIN_S = 20.0
@@ -37,14 +40,17 @@ class Gateway:
     def __init__(self, journal: Journal, port: int) -> None:
         clock = SystemClock()
         config = MqttConfig(host="127.0.0.1", port=port, client_id="g1", timeout_s=2.0, keepalive_s=2)
-        offline, online = (status_message("g1", online=state) for state in (False, True))
+        offline = status_message("g1", online=False)
         self.journal = journal
         self.outbox: Outbox = journal.outbox
         self.heard: list[Inbound] = []
         self.sink = MqttSink(config, will=offline, subscriptions=["blackstart/g1/command/verdict"])
-        self.publisher = Publisher(self.sink, self.outbox, online, offline, self._hear, clock, Heartbeats(clock))
+        self.publisher = Publisher(self.sink, self.outbox, self._online, offline, self._hear, clock, Heartbeats(clock))
         self.child = Child("publisher", self.publisher.run, backoff=Backoff(first_s=0.05, most_s=0.2))
         self._clock = clock
+
+    def _online(self) -> Message:
+        return status_message("g1", online=True, journal_head=head_of(self.journal.head))
 
     async def _hear(self, inbound: Inbound) -> None:
         self.heard.append(inbound)
@@ -213,6 +219,27 @@ async def test_the_status_is_retained_and_an_orderly_end_says_offline(
             await eventually(lambda: scada.statuses == [True])
     async with scada_on(broker.port) as scada:
         await eventually(lambda: scada.statuses == [False])
+
+
+async def test_the_head_of_the_journal_is_said_anew(
+    broker: LoopbackBroker, make_gateway: Make, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher_module, "HEAD_PERIOD_S", 0.05)
+    await broker.start()
+    gateway = await make_gateway(broker.port)
+    config = MqttConfig(host="127.0.0.1", port=broker.port, client_id="auditor", timeout_s=2.0)
+    auditor = MqttSink(config, will=status_message("auditor", online=False), subscriptions=["blackstart/g1/status"])
+    await auditor.open()
+    async with gateway.running(), asyncio.timeout(WITHIN_S):
+        await eventually(lambda: gateway.sink.connected)
+        await gateway.journal.store.append([Entry(kind="note")])
+        wanted = head_of(gateway.journal.head)
+        said = (json.loads(inbound.payload)["journal_head"] async for inbound in auditor.inbound())
+        assert wanted.startswith("1:")
+        async for head in said:
+            if head == wanted:
+                break
+    await auditor.close()
 
 
 async def test_the_broker_says_offline_for_a_gateway_that_died(
