@@ -9,8 +9,6 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 __all__ = (
     "HEADERS_BYTES",
     "Mend",
@@ -31,7 +29,7 @@ _VERSION_RECORD_BYTES = range(8, 160)  # where the log's unframed first record m
 _FRAME = struct.Struct("<QQ")  # size, checksum of the payload that follows
 _OBJECT_END = b"\xff\xff"  # the serialiser's last field
 _WORD = (1 << 64) - 1
-_FACTOR = np.uint64(0xBF58476D1CE4E5B9)
+_FACTOR = 0xBF58476D1CE4E5B9
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +45,10 @@ def checksum(data: bytes) -> int:
 
     Equal words cancel each other out in pairs, so it is blind to a zeroed run of them; the row chain is not.
     """
+    import numpy as np  # noqa: PLC0415 - 13 MB for what only damage needs
+
     words = np.frombuffer(data, "<u8", len(data) // 8)
-    result = 5381 ^ int(np.bitwise_xor.reduce(words * _FACTOR, initial=np.uint64(0)))
+    result = 5381 ^ int(np.bitwise_xor.reduce(words * np.uint64(_FACTOR), initial=np.uint64(0)))
     rest = data[8 * len(words) :]
     return result ^ _murmur(rest) if rest else result
 

@@ -269,11 +269,21 @@ def _connect(folder: Path) -> tuple[duckdb.DuckDBPyConnection, State]:
         _renew_views(folder, connection)
         if (folder / SUSPECT_NAME).exists():
             _read_through(folder, connection)
-        return connection, read_state(connection)
+        state = read_state(connection)
+        _let_go(connection)
     except BaseException:
         with contextlib.suppress(duckdb.Error):
             connection.close()
         raise
+    else:
+        return connection, state
+
+
+def _let_go(connection: duckdb.DuckDBPyConnection) -> None:
+    """Of the blocks of a large journal, which only the boot reads: up to 128 MB.  Raises duckdb.Error."""
+    with contextlib.suppress(duckdb.OutOfMemoryException):  # some are in use: then they stay
+        connection.execute("SET memory_limit = '8MB'")
+    connection.execute(f"SET memory_limit = '{CONFIG['memory_limit']}'")
 
 
 def create(connection: duckdb.DuckDBPyConnection) -> None:
