@@ -39,7 +39,7 @@ class Laboratory:
 
     def __init__(self, assets: Iterable[Asset], store: Store, clock: Clock, judge: Callable[[Judgement], None]) -> None:
         """`judge` is told what the newest sample of a machine says."""
-        self._assets = {asset.id: asset for asset in assets}
+        self._assets = {asset.id: asset for asset in assets if asset.has_main_tank}  # what the limits are made for
         self._store = store
         self._clock = clock
         self._judge = judge
@@ -82,7 +82,7 @@ class Laboratory:
         """One machine's samples with what the limits say of each, the newest first; its monitor's last day on top."""
         asset_id = question.get("asset")
         if asset_id not in self._assets:
-            raise BadInput(f"no asset {asset_id!r}; configured are: {', '.join(sorted(self._assets))}")
+            raise BadInput(f"no power transformer {asset_id!r}; configured are: {', '.join(sorted(self._assets))}")
         rows = await asyncio.to_thread(_rows, self._history(asset_id), self._assets[asset_id].nameplate)
         return [*self._monitor_rows(asset_id), *rows]
 

@@ -183,3 +183,8 @@ class Asset(Frozen):
     gas_accuracy: GasAccuracy | None = Field(
         default=None, description="its gas monitor's stated accuracy; without it the one known for the template"
     )
+
+    @property
+    def has_main_tank(self) -> bool:
+        """The oil that the dissolved-gas methods and limits are made for; a tap changer's or a bushing's is another."""
+        return self.kind is AssetKind.POWER_TRANSFORMER

@@ -111,7 +111,7 @@ class HardAgent:
         self.trend = GasTrend(day)
         rules = rules_for(asset, indicators, model, day, units=units, accuracy=gas_accuracy)
         self._watches = [_Watch(rule) for rule in rules]
-        if HYDROGEN in indicators:
+        if HYDROGEN in indicators and asset.has_main_tank:
             self._watches.append(_Watch(GasRateRule(asset.nameplate, day, self.trend, gas_accuracy)))
         self._remembering = {
             f"{asset.id}/{watch.rule.definition}": watch.rule

@@ -278,8 +278,8 @@ def rules_for(
     accuracy: GasAccuracy | None = None,
 ) -> list[Rule]:
     """The rules that this asset's points can feed; `units` of the indicators, for those that take several."""
-    candidates: list[Rule] = [
-        GasRule(asset.nameplate, day, accuracy),
+    candidates: list[Rule] = [GasRule(asset.nameplate, day, accuracy)] if asset.has_main_tank else []
+    candidates += [
         TemperatureRule(asset.nameplate, "TopOilHigh", TOP_OIL),
         _hot_spot_rule(asset.nameplate, indicators),
         PressureRule(asset.nameplate),

@@ -126,7 +126,7 @@ def _sample(cells: _Cells, assets: Collection[str], now: datetime | None) -> tup
     problems: list[str] = []
     if cells["asset"] not in assets:
         problems.append(
-            f"asset: {cells['asset'][:40]!r} is not configured; configured are: {', '.join(sorted(assets))}"
+            f"asset: {cells['asset'][:40]!r} is no configured power transformer; there are: {', '.join(sorted(assets))}"
         )
     taken = _taken(cells["time"], now, problems)
     try:

@@ -117,7 +117,7 @@ async def test_another_fluid_has_no_status_and_says_why(
 async def test_what_is_wrong_is_told_with_file_row_and_column_and_nothing_is_taken(command: Any, csv: Any) -> None:
     said = await command("import", csv(QUIET, "T9,2025-09-01,Oil Lab,x,1,1,1,1\n"), code=1)
     assert "samples.csv: 2 error(s), nothing was taken" in said
-    assert "line 3: asset: 'T9' is not configured; configured are: Q1, T1" in said
+    assert "line 3: asset: 'T9' is no configured power transformer; there are: T1" in said
     assert "line 3: H2: 'x' is no number" in said
     assert json.loads(await command("list", "T1", "--json")) == []
 
@@ -128,7 +128,7 @@ async def test_a_wrong_file_or_asset_is_refused(command: Any, tmp_path: Path) ->
     assert "not UTF-8 text" in await command("import", str(tmp_path / "latin.csv"), code=1)
     (tmp_path / "long.csv").write_text("x" * 500_000)
     assert "larger than 170000 bytes; import it in parts" in await command("import", str(tmp_path / "long.csv"), code=1)
-    assert "no asset 'T9'; configured are: Q1, T1" in await command("list", "T9", code=1)
+    assert "no power transformer 'T9'; configured are: T1" in await command("list", "T9", code=1)
 
 
 async def test_the_most_that_may_be_sent_fits_a_line_of_the_socket(laboratory: Laboratory) -> None:

@@ -23,7 +23,7 @@ from gateway.agents.rules import (
 from hil_sim.commission import write_commissioning
 from hil_sim.scenario import load_scenario
 from models.anomaly import FEATURES, AnomalyModel
-from models.asset import Asset, Nameplate, Paper
+from models.asset import Asset, AssetKind, Nameplate, Paper
 from models.features import Cycle, Window
 from models.findings import Family, Severity
 from models.training.anomaly import load_commissioning_csv, train_anomaly
@@ -95,6 +95,8 @@ def test_an_asset_gets_the_rules_that_its_points_feed(t1: Asset, q1: Asset, mode
     assert definitions(t1, ["SIML.Tmp", "SPTR.HPTmp"], model) == ["TopOilHigh", "HotSpotHigh"]
     assert definitions(q1, ["SIMG.Pres20", "SIMG.Tmp"]) == ["GasDensityLow", "GasLeak"]
     assert definitions(q1, []) == []
+    compartment = t1.model_copy(update={"kind": AssetKind.TAP_CHANGER})
+    assert definitions(compartment, ["SIML.H2ppm"]) == []  # the methods are not made for its oil
 
 
 def test_every_feature_of_a_model_has_its_indicator() -> None:

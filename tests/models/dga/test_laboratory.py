@@ -58,7 +58,7 @@ def test_every_error_is_in_one_report():
     )
     assert lines == [
         "12 error(s), nothing was taken:",
-        "line 2: asset: 'T9' is not configured; configured are: T1, T2",
+        "line 2: asset: 'T9' is no configured power transformer; there are: T1, T2",
         "line 2: time: 'yesterday' is no time; right is 2026-03-01T10:30+01:00 or 2026-03-01",
         "line 4: time: '2025-06-01T10:00' has no offset; right is 2026-03-01T10:30+01:00 or a date alone",
         "line 4: lab: 1 to 40 letters, digits, spaces and . , & ( ) - are a laboratory's name",
